@@ -1,0 +1,31 @@
+"""Leaves the Slicer tests out, and says so, on a machine that cannot run Qt or has no slicer-core."""
+
+from __future__ import annotations
+
+import importlib.util
+
+from qt_libraries import advice, missing_libraries
+
+
+def _reason() -> str:
+    missing = missing_libraries()
+    if missing:
+        return advice(missing)
+    for module in ("PySide6", "vtk"):
+        if importlib.util.find_spec(module) is None:
+            return f"The Python module {module} is not installed: the tests of the Slicer modules are left out."
+    return ""
+
+
+REASON = _reason()
+collect_ignore = ["Slicer"] if REASON else []
+
+
+def pytest_report_header() -> list[str]:
+    return [REASON] if REASON else []
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    if REASON:
+        terminalreporter.section("Slicer tests left out", yellow=True)
+        terminalreporter.line(REASON)
