@@ -1,0 +1,178 @@
+"""The settings of a training run: frozen dataclasses, read from and written to YAML."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from C2SCore.card import resources_folder
+from C2SCore.errors import UserError
+
+NETWORKS = ("small", "base", "large")
+
+
+def _check(ok: bool, name: str, value: object, rule: str) -> None:
+    if not ok:
+        raise UserError(f"{name} is {value!r}; it must be {rule}. Change it in the recipe (YAML) and start again.")
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Which member of the GDSM family is minimised (see gdsm.py)."""
+
+    form: str = "normalised"  # "plain" (the paper's) or "normalised" (divided by gamma)
+    antithetic: bool = True  # every draw z is used as +z and -z
+    sigma_target: float = 0.0  # in units of sigma_d; > 0 is the paper's detail refinement
+    alpha: float = -1.0  # weight (sigma_tau^2 + sigma_d^2)^alpha
+
+    def __post_init__(self) -> None:
+        _check(self.form in ("plain", "normalised"), "loss.form", self.form, "'plain' or 'normalised'")
+        _check(0 <= self.sigma_target <= 1, "loss.sigma_target", self.sigma_target, "between 0 and 1 (units of sigma_d)")
+
+
+@dataclass(frozen=True)
+class Levels:
+    """How the level of the added corruption is drawn."""
+
+    density: str = "uniform"  # "uniform": tau ~ U(tau_min, tau_max] sigma_d; "range": sigma_t log-uniform in sigma_range
+    tau_min: float = 0.05  # in units of sigma_d
+    tau_max: float = 1.0  # T of the paper, in units of sigma_d
+    sigma_range: tuple[float, float] = (0.01, 0.25)  # of "range", in units of the tissue signal
+
+    def __post_init__(self) -> None:
+        _check(self.density in ("uniform", "range"), "levels.density", self.density, "'uniform' or 'range'")
+        _check(0 < self.tau_min < self.tau_max, "levels.tau_min", self.tau_min, "above 0 and below levels.tau_max")
+        low, high = self.sigma_range
+        _check(0 < low < high <= 1, "levels.sigma_range", self.sigma_range, "two rising numbers between 0 and 1")
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What is assumed of the noise, and how it is varied in training."""
+
+    spectrum: str = "auto"  # "auto": estimated from each scan; "white"
+    band_limited: float = 0.0  # fraction of patches that are band-limited (image and noise) at random
+    rician: float = 0.0  # fraction of patches corrupted as magnitude images, then stabilised
+    known: dict[str, float] = field(default_factory=dict)  # pattern of a scan's path -> sigma_d in units of the tissue signal
+
+    def __post_init__(self) -> None:
+        _check(self.spectrum in ("auto", "white"), "noise.spectrum", self.spectrum, "'auto' or 'white'")
+        _check(0 <= self.band_limited <= 1, "noise.band_limited", self.band_limited, "a fraction between 0 and 1")
+        _check(0 <= self.rician <= 1, "noise.rician", self.rician, "a fraction between 0 and 1")
+        _check(isinstance(self.known, dict), "noise.known", self.known, "a group of 'pattern: sigma' lines")
+        for pattern, value in self.known.items():
+            _check(isinstance(value, (int, float)) and 0 < value < 1, f"noise.known[{pattern!r}]", value, "between 0 and 1")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A recipe. Everything that a training run needs beside its data."""
+
+    network: str = "small"
+    loss: Loss = field(default_factory=Loss)
+    levels: Levels = field(default_factory=Levels)
+    noise: Noise = field(default_factory=Noise)
+    neighbours: int = 1  # slices above and below that help (0 or 1)
+    neighbour_dropout: float = 0.1  # fraction of patches trained without them
+    contrast_jitter: float = 0.0  # fraction of patches whose intensities are warped, so that a model carries further
+    patch: int = 64  # pixels
+    batch: int = 12
+    steps: int = 4000
+    minutes: float = 0.0  # time budget; 0 = steps only
+    learning_rate: float = 1e-3
+    warm_up: int = 100  # steps
+    weight_decay: float = 0.0
+    ema: float = 0.999
+    gradient_clip: float = 1.0
+    validation: float = 0.1  # fraction of slices held back
+    validate_every: int = 250  # steps
+    checkpoint_every: float = 60.0  # seconds
+    precision: str = "auto"  # "auto": bfloat16 where the device is fast at it; "float32"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check(self.network in NETWORKS, "network", self.network, f"one of {', '.join(NETWORKS)}")
+        _check(self.neighbours in (0, 1), "neighbours", self.neighbours, "0 or 1")
+        _check(16 <= self.patch <= 512 and self.patch % 8 == 0, "patch", self.patch, "a multiple of 8 from 16 to 512")
+        for name in ("batch", "steps", "validate_every"):
+            _check(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        for name in ("learning_rate", "gradient_clip", "checkpoint_every"):
+            _check(getattr(self, name) > 0, name, getattr(self, name), "above 0")
+        for name in ("minutes", "warm_up", "weight_decay"):
+            _check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        for name in ("neighbour_dropout", "contrast_jitter", "ema"):
+            _check(0 <= getattr(self, name) <= 1, name, getattr(self, name), "between 0 and 1")
+        _check(0 <= self.validation < 1, "validation", self.validation, "a fraction from 0 to below 1")
+        _check(self.precision in ("auto", "float32"), "precision", self.precision, "'auto' or 'float32'")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, strings and lists, ready for YAML or JSON."""
+        values = dataclasses.asdict(self)
+        values["levels"]["sigma_range"] = list(self.levels.sigma_range)
+        return values
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> TrainConfig:
+        """Inverse of `to_dict`; a missing key takes its default, an unknown one raises `UserError`."""
+        parts = {"loss": Loss, "levels": Levels, "noise": Noise}
+        flat = {name: _build(parts[name], value, name) if name in parts else value for name, value in values.items()}
+        return _build(cls, flat, "the recipe")
+
+    def replace(self, **changes: Any) -> TrainConfig:
+        """A copy with some values changed, checked again."""
+        return dataclasses.replace(self, **changes)
+
+
+def _build(cls: type, values: Any, where: str) -> Any:
+    if not isinstance(values, dict):
+        raise UserError(f"{where} is {values!r}; it must be a group of settings. Write it as 'name: value' lines.")
+    known = {f.name: f for f in dataclasses.fields(cls)}
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise UserError(f"{where} has the unknown setting {unknown[0]!r}; known are {', '.join(known)}. Correct its name.")
+    kept = dict(values)
+    for name, value in values.items():
+        default = getattr(cls, name, None)
+        if isinstance(default, bool):
+            _check(isinstance(value, bool), name, value, "true or false")
+        elif isinstance(default, int):
+            _check(isinstance(value, int) and not isinstance(value, bool), name, value, "a whole number")
+        elif isinstance(default, float):
+            _check(isinstance(value, (int, float)) and not isinstance(value, bool), name, value, "a number")
+            kept[name] = float(value)
+        elif isinstance(default, str):
+            _check(isinstance(value, str), name, value, "a word")
+        elif isinstance(default, tuple):
+            _check(isinstance(value, (list, tuple)) and len(value) == len(default), name, value, f"{len(default)} numbers")
+            kept[name] = tuple(float(v) for v in value)
+    return cls(**kept)
+
+
+def presets_folder() -> Path:
+    return resources_folder() / "Presets"
+
+
+def presets() -> list[str]:
+    """Names of the recipes that come with the program."""
+    return sorted(path.stem for path in presets_folder().glob("*.yaml"))
+
+
+def preset(name: str) -> TrainConfig:
+    """A recipe that comes with the program, by name."""
+    path = presets_folder() / f"{name}.yaml"
+    if not path.is_file():
+        raise UserError(f"There is no preset {name!r}; there are {', '.join(presets())}. Choose one of these.")
+    return load(path)
+
+
+def load(path: str | Path) -> TrainConfig:
+    """Read a recipe from a YAML file; raises `UserError` for anything that is not one."""
+    import yaml
+
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"The recipe {path} cannot be read ({error}); it must be a YAML text file. Check the path.") from error
+    return TrainConfig.from_dict(values or {})

@@ -1,0 +1,150 @@
+"""Models on disk: weights and card in one safetensors file. Nothing pickled is ever read."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import os
+import platform
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from C2SCore import __version__
+from C2SCore.card import (
+    Card,
+    ModelEntry,
+    check_name,
+    find_model,
+    list_models,
+    models_folder,
+    read_header,
+    weights_digest,
+)
+from C2SCore.denoiser import Denoiser
+from C2SCore.errors import UserError
+from C2SCore.network import SIZES
+
+__all__ = ["Model", "export_model", "import_model", "list_models", "load", "remove_model", "save"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A denoiser ready for use, with its card."""
+
+    denoiser: Denoiser
+    card: Card
+
+    def to(self, device: torch.device) -> Model:
+        return Model(self.denoiser.to(device), self.card)
+
+
+def network_facts(denoiser: Denoiser) -> dict[str, object]:
+    """What rebuilds the network of a denoiser."""
+    return {"size": denoiser.size, "neighbours": denoiser.neighbours, "contrasts": denoiser.contrasts}
+
+
+def complete_card(card: Card, denoiser: Denoiser) -> Card:
+    """The card with what the weights say of themselves: network, parameters, versions, date."""
+    return dataclasses.replace(
+        card,
+        network=network_facts(denoiser),
+        neighbours=denoiser.neighbours,
+        parameters=sum(p.numel() for p in denoiser.parameters()),
+        versions={"C2SDenoise": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        date=card.date or datetime.date.today().isoformat(),
+    )
+
+
+def save(path: str | Path, denoiser: Denoiser, card: Card, weights: Mapping[str, Tensor] | None = None) -> Path:
+    """Write a model file under a temporary name, then rename it. `weights` (an EMA) replace the denoiser's own."""
+    path = Path(path)
+    tensors = {name: t.detach().to("cpu", torch.float32).contiguous() for name, t in (weights or denoiser.state_dict()).items()}
+    card = complete_card(card, denoiser)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        payload = safetensors.torch.save(tensors)
+        length = int.from_bytes(payload[:8], "little")
+        metadata = {"card": card.to_json(), "sha256": weights_digest(memoryview(payload)[8 + length :])}
+        temporary.write_bytes(safetensors.torch.save(tensors, metadata))
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"The model cannot be written to {path} ({error.strerror}); the folder must be writable and have room. Choose another.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def load(name: str | Path = "default", device: str | torch.device = "cpu") -> Model:
+    """Load a model by name or file; raises `UserError` for a file that is cut short, edited, pickled or of a newer format."""
+    path = find_model(name)
+    header, offset = read_header(path)
+    metadata = header.get("__metadata__") or {}
+    if "card" not in metadata:
+        raise UserError(f"{path} has no model card, so it is not a model of this program. Choose a model made by `c2s train`.")
+    card = Card.from_json(metadata["card"], path)
+    data = path.read_bytes()
+    if weights_digest(memoryview(data)[offset:]) != metadata.get("sha256"):
+        raise UserError(f"The weights in {path} are not those that were saved: the file was edited or damaged. Copy or export it again.")
+    facts = card.network
+    if facts.get("size") not in SIZES:
+        raise UserError(f"{path} has a network of size {facts.get('size')!r}; this program knows {', '.join(SIZES)}. Update the program.")
+    denoiser = Denoiser(str(facts["size"]), int(facts.get("neighbours", 0)), int(facts.get("contrasts", 0)))
+    try:
+        denoiser.load_state_dict(safetensors.torch.load(data))
+    except (RuntimeError, safetensors.SafetensorError) as error:
+        raise UserError(f"The weights in {path} do not fit the network on its card ({str(error).splitlines()[0]}). Export the model again.") from error
+    return Model(denoiser.to(device, memory_format=torch.channels_last).eval().requires_grad_(False), card)
+
+
+def import_model(path: str | Path, name: str | None = None) -> ModelEntry:
+    """Copy a model file into the per-user folder, after loading it as a check; an existing name is refused."""
+    path = Path(path)
+    model = load(path)
+    name = check_name(name or path.stem)
+    if any(entry.name == name for entry in list_models()):
+        raise UserError(f"There is a model {name!r} already; names are unique. Give another name, or remove that model first.")
+    target = models_folder() / f"{name}.safetensors"
+    _copy(path, target)
+    return ModelEntry(name, target, model.card, bundled=False)
+
+
+def export_model(name: str | Path, path: str | Path) -> Path:
+    """Copy a model to one file that can be shared; a folder keeps the model's file name."""
+    source, target = find_model(name), Path(path)
+    load(source)
+    if target.is_dir():
+        target = target / source.name
+    if target.suffix != ".safetensors":
+        target = target.with_name(target.name + ".safetensors")
+    _copy(source, target)
+    return target
+
+
+def remove_model(name: str) -> Path:
+    """Delete an own model; bundled ones cannot be removed."""
+    for entry in list_models():
+        if entry.name == name and not entry.bundled:
+            entry.path.unlink()
+            return entry.path
+    own = [entry.name for entry in list_models() if not entry.bundled]
+    raise UserError(f"{name!r} is none of your own models ({', '.join(own) or 'there are none'}); bundled ones stay. Choose one of these.")
+
+
+def _copy(source: Path, target: Path) -> None:
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, temporary)
+        os.replace(temporary, target)
+    except OSError as error:
+        raise UserError(f"{target} cannot be written ({error.strerror}); the folder must be writable and have room. Choose another.") from error
+    finally:
+        temporary.unlink(missing_ok=True)

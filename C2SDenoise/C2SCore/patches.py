@@ -1,0 +1,172 @@
+"""Patches drawn lazily from noisy scans: one array lookup per patch, nothing is ever cut up beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+
+import numpy as np
+
+from C2SCore.errors import UserError
+from C2SCore.noise import (
+    Spectrum,
+    estimate_slice_sigmas,
+    estimate_spectrum,
+    foreground,
+    signal_level,
+    slice_correlation,
+    white_spectrum,
+)
+
+CORRELATED = 0.25  # above this, neighbouring slices share their noise and cannot help
+
+
+@dataclass
+class Case:
+    """One noisy scan with the other contrasts of the same anatomy.
+
+    `target` (K, J, I) in the scan's own unit (an array or a memory map); `auxiliary` the same shape each; `sigma` overrides the estimate,
+    a number or one per slice (K,). Everything else is measured by `prepare`.
+    """
+
+    name: str
+    target: np.ndarray
+    auxiliary: Sequence[np.ndarray] = ()
+    sigma: float | np.ndarray | None = None
+    source: str = ""  # where it came from, for `noise.known`
+    group: str | None = None  # repetitions and sessions of one patient: held back together
+    sigmas: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    powers: np.ndarray = field(default_factory=lambda: np.zeros(0))  # mean square of every slice
+    signal: float = 0.0
+    spectrum: Spectrum = field(default_factory=white_spectrum)
+    slices: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=int))
+    scales: tuple[float, ...] = ()
+    independent_slices: bool = True
+
+    def prepare(self, spectrum: str = "auto", known: dict[str, float] | None = None) -> None:
+        """Measure noise level, spectrum and signal; raises `UserError` for a scan that nothing can be learnt from."""
+        volume = np.asarray(self.target, dtype=np.float32)
+        if volume.ndim != 3:
+            raise UserError(f"{self.name} has shape {volume.shape}; a training scan has slices, rows and columns. Give it as (K, J, I).")
+        for other in self.auxiliary:
+            if np.shape(other) != volume.shape:
+                raise UserError(
+                    f"A contrast beside {self.name} has shape {np.shape(other)}, the scan {volume.shape}; they must be on one grid. Resample it."
+                )
+        if not np.isfinite(volume).all():
+            raise UserError(f"{self.name} has NaN or infinite voxels; every voxel must be a number. Repair or leave out the scan.")
+        mask = foreground(volume)
+        self.spectrum = estimate_spectrum(volume, mask) if spectrum == "auto" else white_spectrum()
+        self.signal = signal_level(volume, mask)
+        for pattern, value in (known or {}).items():
+            if self.sigma is None and (fnmatch(self.source, pattern) or fnmatch(self.name, pattern)):
+                self.sigma = value * self.signal
+        if self.sigma is None:
+            self.sigmas = estimate_slice_sigmas(volume, mask, self.spectrum)
+        else:
+            self.sigmas = np.broadcast_to(np.asarray(self.sigma, dtype=np.float64), volume.shape[:1]).copy()
+        if not (self.sigmas > 0).all() or not self.signal > 0:
+            raise UserError(f"{self.name} shows no noise or no signal (sigma {self.sigmas.min():.3g}, signal {self.signal:.3g}). Leave it out.")
+        self.independent_slices = slice_correlation(volume, mask, self.spectrum) < CORRELATED
+        self.powers = np.mean(np.square(volume, dtype=np.float64), axis=(1, 2))
+        area = mask.mean(axis=(1, 2))
+        self.slices = np.flatnonzero(area > 0.02)
+        if self.slices.size == 0:
+            raise UserError(f"{self.name} has no slice with tissue in more than 2 % of it. Leave it out.")
+        self.scales = tuple(float(np.sqrt(np.mean(np.square(a, dtype=np.float64)))) or 1.0 for a in self.auxiliary)
+
+
+@dataclass
+class Batch:
+    """Patches of N slices, in the unit of each scan divided by its tissue signal.
+
+    x (N, 1 + 2 neighbours, P, P): the patch, then the slices below and above; contrasts (N, C, P, P) at root mean square 1; sigma_d,
+    sigma_data (N,); power (N, P, P): noise spectrum on the FFT grid, mean 1; near (N,): whether neighbours may be used.
+    """
+
+    x: np.ndarray
+    contrasts: np.ndarray
+    sigma_d: np.ndarray
+    sigma_data: np.ndarray
+    power: np.ndarray
+    near: np.ndarray
+
+
+class PatchSampler:
+    """Draws batches from prepared cases. All randomness comes from the generator that is handed in."""
+
+    def __init__(self, cases: Sequence[Case], patch: int, neighbours: int, held_back: Sequence[tuple[int, int]] = (), only_held: bool = False):
+        self.cases, self.patch, self.neighbours = cases, patch, neighbours
+        everything = [(c, int(k)) for c, case in enumerate(cases) for k in case.slices]
+        held = set(held_back)
+        self.index = [i for i in everything if (i in held) == only_held]
+        if not self.index:
+            raise UserError("No slice is left to draw patches from. Add scans, or hold fewer slices back for validation.")
+
+    def draw(self, n: int, rng: np.random.Generator, size: int | None = None) -> Batch:
+        """n patches of `size` (default: patch) pixels, flipped and rotated at random."""
+        size = size or self.patch
+        rows = [self._one(rng, size) for _ in range(n)]
+        return Batch(*(np.stack(column) for column in zip(*rows)))
+
+    def _one(self, rng: np.random.Generator, size: int) -> tuple[np.ndarray, ...]:
+        c, k = self.index[rng.integers(len(self.index))]
+        case = self.cases[c]
+        planes = [k] + [min(max(k + d, 0), len(case.target) - 1) for d in (-1, 1)] * self.neighbours
+        j, i = self._place(case, k, size, rng)
+        window = (slice(j, j + size), slice(i, i + size))
+        x = np.stack([_crop(case.target[plane], window, size) for plane in planes]).astype(np.float32) / case.signal
+        contrasts = np.zeros((len(case.auxiliary), size, size), dtype=np.float32)
+        for a, (other, scale) in enumerate(zip(case.auxiliary, case.scales)):
+            contrasts[a] = _crop(other[k], window, size) / scale
+        # A neighbour beyond the volume would be the slice itself: the network would copy its noise.
+        for d, plane in enumerate(planes[1:]):
+            if plane == k:
+                x[1 + d] = 0
+        power = case.spectrum.power(size, size).astype(np.float32)
+        turn, flip = int(rng.integers(4)), bool(rng.integers(2))
+        x, contrasts = _turned(x, turn, flip), _turned(contrasts, turn, flip)
+        # A spectrum is even in both frequencies: a turn only exchanges its axes.
+        power = np.ascontiguousarray(power.T) if turn % 2 else power
+        sigma = case.sigmas[k] / case.signal
+        sigma_data = np.sqrt(max(case.powers[k] / case.signal**2 - sigma**2, 1e-6))
+        return x, contrasts, np.float32(sigma), np.float32(sigma_data), power, np.bool_(case.independent_slices)
+
+    def _place(self, case: Case, k: int, size: int, rng: np.random.Generator) -> tuple[int, int]:
+        """A corner; mostly where there is signal, since empty background teaches little, but never only there."""
+        height, width = case.target.shape[1:]
+        plane = case.target[k]
+        j = i = 0
+        for _ in range(4):
+            j = int(rng.integers(max(height - size, 0) + 1))
+            i = int(rng.integers(max(width - size, 0) + 1))
+            centre = plane[j + size // 4 : j + 3 * size // 4 : 4, i + size // 4 : i + 3 * size // 4 : 4]
+            if centre.size == 0 or np.mean(centre) > 0.4 * case.signal or rng.random() < 0.1:
+                break
+        return j, i
+
+
+def _crop(plane: np.ndarray, window: tuple[slice, slice], size: int) -> np.ndarray:
+    """A window of a plane, padded by reflection where the plane is smaller."""
+    patch = np.asarray(plane[window], dtype=np.float32)
+    missing = [size - s for s in patch.shape]
+    if any(missing):
+        patch = np.pad(patch, [(0, m) for m in missing], mode="symmetric")
+    return patch
+
+
+def _turned(values: np.ndarray, turn: int, flip: bool) -> np.ndarray:
+    """One of the eight symmetries of the square on the last two axes."""
+    return np.ascontiguousarray(np.rot90(values[..., ::-1] if flip else values, turn, axes=(-2, -1)))
+
+
+def hold_back(cases: Sequence[Case], fraction: float, seed: int) -> list[tuple[int, int]]:
+    """(case, slice) pairs kept for validation: `fraction` of the slices, evenly spread, none next to another where that is possible."""
+    everything = [(c, int(k)) for c, case in enumerate(cases) for k in case.slices]
+    if fraction <= 0 or len(everything) < 4:
+        return []
+    wanted = max(1, min(round(fraction * len(everything)), 64))
+    offset = np.random.default_rng(seed).random()
+    positions = ((np.arange(wanted) + offset) * len(everything) / wanted).astype(int) % len(everything)
+    return [everything[p] for p in sorted(set(positions.tolist()))]

@@ -1,0 +1,88 @@
+"""The folder beside a model in which its training keeps what it needs to go on; one training at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+
+from C2SCore.config import TrainConfig
+from C2SCore.errors import UserError
+
+
+def run_folder(out: str | Path) -> Path:
+    """`<model>.training` beside `<model>.safetensors`."""
+    return Path(out).with_suffix(".training")
+
+
+class RunFolder:
+    """Context that owns the folder: a second training into it is refused while this one lives, a dead one's claim is taken over."""
+
+    def __init__(self, out: Path, resume: bool) -> None:
+        if out.suffix != ".safetensors":
+            raise UserError(f"The model file is {out.name!r}; its name must end with .safetensors. Change the name.")
+        self.path = run_folder(out)
+        self.lock, self.state = self.path / "lock", self.path / "state.safetensors"
+        self.preview, self.recipe = self.path / "preview.npy", self.path / "recipe.json"
+        if not resume and (self.state.exists() or out.exists()):
+            raise UserError(f"{out} or its training exists already; a new training would overwrite it. Resume it, or choose another name.")
+
+    def __enter__(self) -> RunFolder:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._claim()
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be written ({error.strerror}); the training needs it. Choose another place for the model.") from error
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.lock.unlink(missing_ok=True)
+        if kind is not None and not self.state.exists():
+            # Nothing worth resuming: leave nothing behind.
+            for name in (self.preview, self.recipe):
+                name.unlink(missing_ok=True)
+            try:
+                self.path.rmdir()
+            except OSError:
+                pass
+
+    def remember(self, config: TrainConfig, names: list[str]) -> None:
+        """Write the recipe and the scans' names where a person can read them."""
+        self.recipe.write_text(json.dumps({"config": config.to_dict(), "scans": names}, indent=1), encoding="utf-8")
+
+    def _claim(self) -> None:
+        for _ in range(2):
+            try:
+                handle = os.open(self.lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+            except FileExistsError:
+                owner = self.lock.read_text(encoding="ascii", errors="replace").strip()
+                if owner.isdigit() and _alive(int(owner)):
+                    raise UserError(
+                        f"Process {owner} is training into {self.path} already; two cannot. Wait for it, stop it, or choose another name."
+                    ) from None
+                self.lock.unlink(missing_ok=True)
+                continue
+            os.write(handle, str(os.getpid()).encode("ascii"))
+            os.close(handle)
+            return
+        raise UserError(f"{self.lock} is claimed by another training. Wait for it, or choose another name.")
+
+
+def _alive(process: int) -> bool:
+    if process == os.getpid():
+        return True
+    if os.name == "nt":
+        import ctypes
+
+        handle = ctypes.windll.kernel32.OpenProcess(0x1000, False, process)  # query limited information
+        if handle:
+            ctypes.windll.kernel32.CloseHandle(handle)
+        return bool(handle)
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

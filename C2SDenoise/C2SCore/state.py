@@ -1,0 +1,74 @@
+"""The state of a training between two runs: tensors in safetensors with the rest as JSON metadata, one file, replaced as a whole."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from C2SCore.errors import UserError
+
+
+def save_state(path: Path, groups: dict[str, dict[str, Tensor]], facts: dict[str, Any]) -> None:
+    """Write named groups of tensors and JSON-able facts; under a temporary name first, so that a full disk costs nothing."""
+    tensors = {f"{group}/{name}": t.detach().to("cpu").contiguous().clone() for group, members in groups.items() for name, t in members.items()}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(safetensors.torch.save(tensors, {"facts": json.dumps(facts)}))
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(
+            f"The checkpoint {path} cannot be written ({error.strerror}); the disk must have room. Free some and resume: the last good one is intact."
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_state(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+    """Inverse of `save_state`."""
+    try:
+        with safetensors.safe_open(str(path), framework="pt") as file:
+            facts = json.loads(file.metadata()["facts"])
+            groups: dict[str, dict[str, Tensor]] = {}
+            for key in file.keys():  # noqa: SIM118  (the handle is no dict)
+                group, name = key.split("/", 1)
+                groups.setdefault(group, {})[name] = file.get_tensor(key)
+    except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
+        raise UserError(f"The checkpoint {path} cannot be read ({error}). Remove its folder to start the training again.") from error
+    return groups, facts
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimizer's moments and step counts as flat names."""
+    state = optimizer.state_dict()["state"]
+    return {f"{index}/{name}": torch.as_tensor(value) for index, members in state.items() for name, value in members.items()}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Inverse of `optimizer_tensors`, for an optimizer over the same parameters."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, name = key.split("/", 1)
+        state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def random_state(rng: np.random.Generator, generator: torch.Generator) -> dict[str, Any]:
+    """Where both random number generators stand, JSON-able."""
+    raw = bytes(generator.get_state().tolist())
+    return {"numpy": rng.bit_generator.state, "torch": base64.b64encode(raw).decode("ascii")}
+
+
+def restore_random(rng: np.random.Generator, generator: torch.Generator, saved: dict[str, Any]) -> None:
+    """Inverse of `random_state`."""
+    rng.bit_generator.state = saved["numpy"]
+    generator.set_state(torch.tensor(list(base64.b64decode(saved["torch"])), dtype=torch.uint8))

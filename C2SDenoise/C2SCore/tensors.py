@@ -1,0 +1,26 @@
+"""Arrays to tensors and back without torch's numpy bridge, which older torch builds lack beside a newer numpy."""
+
+from __future__ import annotations
+
+import ctypes
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def to_tensor(array: np.ndarray) -> Tensor:
+    """A float32 tensor with a copy of the array, same shape."""
+    values = np.ascontiguousarray(array, dtype=np.float32)
+    if values.size == 0:
+        return torch.zeros(values.shape)
+    return torch.frombuffer(bytearray(values.tobytes()), dtype=torch.float32).reshape(values.shape)
+
+
+def to_array(tensor: Tensor) -> np.ndarray:
+    """A float32 array with a copy of the tensor, same shape."""
+    values = tensor.detach().to("cpu", torch.float32).contiguous()
+    if values.numel() == 0:
+        return np.zeros(tuple(values.shape), dtype=np.float32)
+    buffer = (ctypes.c_char * (values.numel() * 4)).from_address(values.data_ptr())
+    return np.frombuffer(buffer, dtype=np.float32).reshape(tuple(values.shape)).copy()

@@ -1,0 +1,279 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from C2SCore.card import Card
+from C2SCore.config import TrainConfig
+from C2SCore.corruption import Example, make_example, patch_size
+from C2SCore.denoiser import Denoiser
+from C2SCore.device import autocast, choose_device
+from C2SCore.errors import Cancelled, UserError
+from C2SCore.events import Curve, Message, Preview, Progress
+from C2SCore.gdsm import loss_floor, residual_loss
+from C2SCore.model import Model, save
+from C2SCore.patches import Case, PatchSampler, hold_back
+from C2SCore.preview import write_preview
+from C2SCore.runfolder import RunFolder
+from C2SCore.state import load_state, optimizer_tensors, random_state, restore_optimizer, restore_random, save_state
+
+VALIDATION_PATCHES = 48
+REPORT_SECONDS = 0.5
+
+
+def train(
+    cases: Sequence[Case],
+    config: TrainConfig,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    initial: Model | None = None,
+    device: str = "auto",
+    emit: Callable[[Message], None] = lambda message: None,
+    cancelled: Callable[[], bool] = lambda: False,
+    paused: Callable[[], bool] = lambda: False,
+    card: dict[str, Any] | None = None,
+) -> Path:
+    """Learn a denoiser from noisy scans alone and write it to `out` (.safetensors).
+
+    Beside `out`, the folder `<name>.training` keeps the state from which `resume` goes on; without noise in the step count (`config.minutes`
+    = 0) a training that was stopped and resumed gives the weights of one that was not, bit for bit on a CPU. The model written is the one
+    that was best on the slices held back, by the loss itself: nothing clean is needed. `cancelled` ends the training early and keeps the
+    best so far; before the first validation it raises `Cancelled`. Raises `UserError` for data or settings that cannot work.
+    """
+    if not cases:
+        raise UserError("There is no scan to train on; at least one is needed. Add scans.")
+    contrasts = len(cases[0].auxiliary)
+    odd = next((case.name for case in cases if len(case.auxiliary) != contrasts), None)
+    if odd:
+        raise UserError(f"{odd} has another number of contrasts than {cases[0].name}; all cases need the same ones. Complete it or leave it out.")
+    if initial is not None and (initial.denoiser.contrasts, initial.denoiser.neighbours) != (contrasts, config.neighbours):
+        raise UserError(
+            f"The model to start from reads {initial.denoiser.contrasts} other contrasts and {initial.denoiser.neighbours} neighbours, the recipe "
+            f"{contrasts} and {config.neighbours}; they must agree. Start from scratch or from another model."
+        )
+    target = choose_device(device)
+    out = Path(out)
+    with RunFolder(out, resume) as folder:
+        for n, case in enumerate(cases):
+            emit(Progress("", "prepare", n, len(cases), device=target.type))
+            if cancelled():
+                raise Cancelled
+            case.prepare(config.noise.spectrum, config.noise.known)
+        folder.remember(config, [case.name for case in cases])
+        run = _Run(cases, config, target, initial, _card(card or {}, cases, config, out))
+        if resume and folder.state.is_file():
+            run.restore(folder.state)
+        run.loop(folder, emit, cancelled, paused)
+        return save(out, run.denoiser, run.final_card(), run.best)
+
+
+class _Run:
+    """What changes during a training."""
+
+    def __init__(self, cases: Sequence[Case], config: TrainConfig, device: torch.device, initial: Model | None, card: Card) -> None:
+        self.config, self.device, self.card = config, device, card
+        torch.manual_seed(config.seed)
+        self.rng = np.random.default_rng(config.seed)
+        self.generator = torch.Generator().manual_seed(config.seed)
+        held = hold_back(cases, config.validation, config.seed)
+        self.sampler = PatchSampler(cases, config.patch, config.neighbours, held)
+        self.validation = _validation_set(cases, config, held)
+        self.denoiser = copy.deepcopy(initial.denoiser) if initial else Denoiser(config.network, config.neighbours, len(cases[0].auxiliary))
+        self.denoiser = self.denoiser.to(device, memory_format=torch.channels_last).train().requires_grad_(True)
+        self.average = copy.deepcopy(self.denoiser).eval().requires_grad_(False)
+        self.optimizer = torch.optim.AdamW(self.denoiser.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+        self.step, self.elapsed = 0, 0.0
+        self.best: dict[str, Tensor] = {}
+        self.best_value, self.best_step = math.inf, 0
+        self.history: list[dict[str, float]] = []
+        self.case, self.slice = (held[0] if held else (0, int(cases[0].slices[len(cases[0].slices) // 2])))
+        self.cases = cases
+
+    # ---- the loop ----
+
+    def loop(self, folder: RunFolder, emit: Callable[[Message], None], cancelled: Callable[[], bool], paused: Callable[[], bool]) -> None:
+        config = self.config
+        clock, saved, reported, losses = time.monotonic(), time.monotonic(), 0.0, []
+        while self.fraction() < 1:
+            while paused() and not cancelled():
+                emit(Progress("", "paused", self.step, config.steps, device=self.device.type))
+                time.sleep(0.2)
+                clock = time.monotonic()
+            if cancelled():
+                if not self.best:
+                    raise Cancelled
+                break
+            losses.append(self.advance())
+            now = time.monotonic()
+            self.elapsed, clock = self.elapsed + now - clock, now
+            if now - reported > REPORT_SECONDS:
+                reported = now
+                left = self.elapsed * (1 / max(self.fraction(), 1e-9) - 1)
+                emit(Progress("", "train", self.step, config.steps, left, self.device.type))
+            if self.step % config.validate_every == 0 or self.fraction() >= 1:
+                self.judge(losses, folder, emit)
+                losses = []
+            if now - saved > config.checkpoint_every:
+                saved = now
+                self.store(folder.state)
+            if not math.isfinite(losses[-1] if losses else 0.0):
+                raise UserError(
+                    f"The loss became {losses[-1]} at step {self.step}; it must stay finite. Lower learning_rate (now {config.learning_rate}) and resume."
+                )
+        if not self.best:
+            self.judge(losses, folder, emit)
+        self.store(folder.state)
+
+    def fraction(self) -> float:
+        """How much of the budget is used, 0 to 1: of the steps, and of the minutes if there are any."""
+        used = self.step / self.config.steps
+        return max(used, self.elapsed / (60 * self.config.minutes)) if self.config.minutes else used
+
+    def advance(self) -> float:
+        """One step of the optimizer; returns the loss."""
+        config = self.config
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.learning_rate * _schedule(self.step, self.fraction(), config.warm_up)
+        example = make_example(self.sampler.draw(config.batch, self.rng, patch_size(config)), config, self.rng, self.generator)
+        loss = _loss(self.denoiser, example, config, self.device).mean()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.denoiser.parameters(), config.gradient_clip)
+        self.optimizer.step()
+        self.step += 1
+        # The average forgets the start: its memory grows with the steps until it reaches config.ema.
+        decay = min(config.ema, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for mean, now in zip(self.average.parameters(), self.denoiser.parameters()):
+                mean.lerp_(now, 1 - decay)
+        return loss.item()
+
+    def judge(self, losses: list[float], folder: RunFolder, emit: Callable[[Message], None]) -> None:
+        """Validate the averaged weights, keep them if they are the best, report."""
+        value = self.validate()
+        if value < self.best_value:
+            self.best_value, self.best_step = value, self.step
+            self.best = {name: t.detach().clone() for name, t in self.average.state_dict().items()}
+        point = {"step": self.step, "loss": float(np.mean(losses)) if losses else math.nan, "validation": value}
+        self.history.append(point)
+        emit(Curve(self.step, {"loss": point["loss"], "validation": value}))
+        case = self.cases[self.case]
+        picture = write_preview(folder.preview, self.average, case, self.slice, self.device)
+        emit(Preview(str(picture), self.step, case.name))
+
+    def validate(self) -> float:
+        """The loss on the slices held back, with draws that never change, less what no network can remove."""
+        total, count = 0.0, 0
+        with torch.no_grad():
+            for example in self.validation:
+                values = _loss(self.average, example, self.config, self.device)
+                if self.config.loss.form == "normalised" and self.config.loss.antithetic:
+                    floor = loss_floor(example.sigma_d, example.sigma_tau, example.z, self.config.loss.sigma_target * example.sigma_d, self.config.loss.alpha)
+                    values = values - floor.to(values.device)
+                total, count = total + values.sum().item(), count + len(values)
+        return total / count
+
+    # ---- its memory ----
+
+    def store(self, path: Path) -> None:
+        groups = {"weights": self.denoiser.state_dict(), "average": self.average.state_dict(), "best": self.best}
+        groups["optimizer"] = optimizer_tensors(self.optimizer)
+        facts = {"step": self.step, "elapsed": self.elapsed, "best_value": self.best_value if self.best else None, "best_step": self.best_step}
+        facts |= {"history": self.history, "random": random_state(self.rng, self.generator), "config": self.config.to_dict()}
+        save_state(path, groups, facts)
+
+    def restore(self, path: Path) -> None:
+        groups, facts = load_state(path)
+        before = TrainConfig.from_dict(facts["config"])
+        # Budgets may be raised to go on longer; anything else would be another training.
+        if before.replace(steps=self.config.steps, minutes=self.config.minutes) != self.config:
+            raise UserError("The recipe differs from that of the training to resume; only steps and minutes may. Start a new model, or restore the recipe.")
+        try:
+            self.denoiser.load_state_dict(groups["weights"])
+            self.average.load_state_dict(groups["average"])
+        except (RuntimeError, KeyError) as error:
+            raise UserError(f"The checkpoint {path} is of another network. Remove its folder to start again.") from error
+        restore_optimizer(self.optimizer, groups["optimizer"])
+        self.best = {name: t.to(self.device) for name, t in groups.get("best", {}).items()}
+        self.step, self.elapsed, self.history = facts["step"], facts["elapsed"], facts["history"]
+        self.best_value = math.inf if facts["best_value"] is None else facts["best_value"]
+        self.best_step = facts["best_step"]
+        restore_random(self.rng, self.generator, facts["random"])
+
+    def final_card(self) -> Card:
+        quality = dict(self.card.quality) | {"validation": self.best_value, "best_step": self.best_step, "steps": self.step}
+        return dataclasses.replace(self.card, quality=quality | {"minutes": round(self.elapsed / 60, 2), "device": self.device.type})
+
+
+def _loss(denoiser: Denoiser, example: Example, config: TrainConfig, device: torch.device) -> Tensor:
+    """The recipe's loss per image (N,), both signs in one pass through the network."""
+    signs = len(example.x_t)
+    x_t = torch.cat(example.x_t).to(device)
+    sigma_t, sigma_data = example.sigma_t.to(device).repeat(signs), example.sigma_data.to(device).repeat(signs)
+    aux = None if example.aux is None else example.aux.to(device).repeat(signs, 1, 1, 1)
+    with autocast(device, config.precision):
+        estimates = denoiser(x_t, sigma_t, aux, sigma_data)
+    x_d, sigma_d, sigma_tau = example.x_d.to(device), example.sigma_d.to(device), example.sigma_tau.to(device)
+    parts = [
+        residual_loss(
+            estimate.float(),
+            corrupted,
+            x_d,
+            sigma_d,
+            sigma_tau,
+            sigma_target=config.loss.sigma_target * sigma_d,
+            alpha=config.loss.alpha,
+            normalised=config.loss.form == "normalised",
+        )
+        for estimate, corrupted in zip(estimates.chunk(signs), x_t.chunk(signs))
+    ]
+    return torch.stack(parts).mean(dim=0)
+
+
+def _validation_set(cases: Sequence[Case], config: TrainConfig, held: Sequence[tuple[int, int]]) -> list[Example]:
+    """Fixed examples from the slices held back; with too few slices to hold any back, from all, with noise never trained on."""
+    rng = np.random.default_rng(config.seed + 1)
+    generator = torch.Generator().manual_seed(config.seed + 1)
+    sampler = PatchSampler(cases, config.patch, config.neighbours, held, only_held=bool(held))
+    draws = math.ceil(VALIDATION_PATCHES / config.batch)
+    return [make_example(sampler.draw(config.batch, rng, patch_size(config)), config, rng, generator) for _ in range(draws)]
+
+
+def _schedule(step: int, fraction: float, warm_up: int) -> float:
+    """Learning rate factor: a linear warm-up in steps, then half a cosine down to 1 % over the budget."""
+    rise = min(1.0, (step + 1) / (warm_up + 1))
+    return rise * (0.01 + 0.99 * (1 + math.cos(math.pi * min(fraction, 1.0))) / 2)
+
+
+def _card(given: dict[str, Any], cases: Sequence[Case], config: TrainConfig, out: Path) -> Card:
+    """What the data say, over which the caller's own words go."""
+    sigmas = np.concatenate([case.sigmas / case.signal for case in cases])
+    if config.levels.density == "range":
+        span = (max(config.levels.sigma_range[0], float(sigmas.min())), config.levels.sigma_range[1])
+    else:
+        span = (float(sigmas.min()), float(sigmas.max() * math.hypot(1, config.levels.tau_max)))
+    coloured = sum(not case.spectrum.white for case in cases)
+    facts: dict[str, Any] = {
+        "name": out.stem,
+        "trained_on": tuple(case.name for case in cases),
+        "slices": sum(len(case.slices) for case in cases),
+        "sigma_range": span,
+        "intensity_range": (float(min(case.target.min() for case in cases)), float(max(case.target.max() for case in cases))),
+        "noise": f"spectrum {config.noise.spectrum}: {coloured} of {len(cases)} scans band-limited; {json.dumps(dataclasses.asdict(config.noise))}",
+        "loss": f"GDSM {json.dumps(dataclasses.asdict(config.loss))}, levels {json.dumps(dataclasses.asdict(config.levels))}",
+        "config": config.to_dict(),
+    }
+    return Card(**(facts | given))
