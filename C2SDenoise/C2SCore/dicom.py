@@ -1,0 +1,160 @@
+"""DICOM series: which ones a folder holds, and the volume (or the frames) that one of them makes."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from C2SCore.errors import UserError
+from C2SCore.images import image_geometry, open_image, read_image, stem_of
+from C2SCore.scan import LPS_TO_RAS, Scan
+
+_INSTANCE, _POSITION, _DESCRIPTION = "0020|0013", "0020|0032", "0008|103e"
+
+
+@dataclass(frozen=True)
+class _Slice:
+    path: Path
+    position: tuple[float, ...]  # LPS, mm
+    instance: int
+
+
+def is_dicom(path: Path) -> bool:
+    """Whether a file carries the DICOM mark (bytes 128 to 131 are `DICM`)."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
+
+
+def series_in(folder: Path) -> list[str]:
+    """The series (unique identifiers) among the files directly in `folder`."""
+    if not any(is_dicom(f) for f in folder.iterdir() if f.is_file()):
+        return []  # spares a look by SimpleITK, which complains aloud where there is nothing
+    return [str(uid) for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))]
+
+
+def read_series(folder: Path, uid: str = "") -> list[Scan]:
+    """The volume of a series, slope and intercept applied; several frames where positions were imaged several times.
+
+    `uid` chooses among several series; without it there must be one.
+    """
+    found = series_in(folder)
+    if not found:
+        raise UserError(f"{folder} holds no DICOM series; a folder given as a scan must. Choose another folder.")
+    if uid and uid not in found:
+        raise UserError(f"{folder} has no series {uid}; it has {_listed(folder, found)}. Choose one of them.")
+    if not uid and len(found) > 1:
+        raise UserError(
+            f"{folder} holds {len(found)} series, and a scan is one: {_listed(folder, found)}. "
+            f"Name one, as in {folder}::{found[0]}."
+        )
+    _refuse_damaged(folder, found)
+    files = _files(folder, uid or found[0])
+    first = open_image(files[0])
+    name = _tag(first, _DESCRIPTION) or stem_of(folder)
+    if len(files) == 1:
+        return [dataclasses.replace(s, name=name, source=folder) for s in read_image(files[0])]
+
+    spacing, matrix = image_geometry(first)
+    normal = np.cross(matrix[:3, 0], matrix[:3, 1])
+    frames = _frames([_describe(f) for f in files], (LPS_TO_RAS[:3, :3] @ normal) / np.linalg.norm(normal), folder)
+    dtype = sitk.GetArrayViewFromImage(_slice_image(files[0])).dtype
+    scans = []
+    for n, frame in enumerate(frames):
+        matrix = matrix.copy()
+        matrix[:3, 3] = LPS_TO_RAS[:3, :3] @ np.array(frame[0].position)
+        depth = spacing[2]
+        if len(frame) > 1:  # the step between slices as it is, also of a tilted gantry
+            step = (np.array(frame[-1].position) - np.array(frame[0].position)) / (len(frame) - 1)
+            matrix[:3, 2] = LPS_TO_RAS[:3, :3] @ step
+            depth = float(np.linalg.norm(step))
+        planes = [sitk.GetArrayFromImage(_slice_image(s.path)).astype(np.float32) for s in frame]
+        if len({p.shape for p in planes}) > 1:
+            raise UserError(f"{folder} mixes slices of different sizes; a scan has one. Export the series again.")
+        scans.append(
+            Scan(
+                voxels=np.concatenate(planes),
+                spacing=(spacing[0], spacing[1], depth),
+                ijk_to_ras=matrix,
+                name=name if len(frames) == 1 else f"{name}_{n + 1}",
+                dtype=dtype,
+                source=folder,
+            )
+        )
+    return scans
+
+
+def _refuse_damaged(folder: Path, found: list[str]) -> None:
+    """Raises `UserError` if a DICOM file belongs to no series: SimpleITK passes over truncated ones without a word."""
+    known = {f.name for uid in found for f in _files(folder, uid)} | {"DICOMDIR"}
+    lost = sorted(f.name for f in folder.iterdir() if f.is_file() and f.name not in known and is_dicom(f))
+    if lost:
+        raise UserError(
+            f"{folder} has {len(lost)} unreadable DICOM files ({', '.join(lost[:3])}{', ...' * (len(lost) > 3)}); "
+            "all must be complete. Export or copy the series again."
+        )
+
+
+def _frames(slices: list[_Slice], normal: np.ndarray, folder: Path) -> list[list[_Slice]]:
+    """Slices sorted along `normal` (LPS, unit length); one list per frame, frames by instance number.
+
+    Raises `UserError` where positions are missing, uneven or not all imaged equally often.
+    """
+    places: dict[float, list[_Slice]] = {}
+    for s in sorted(slices, key=lambda s: s.instance):
+        places.setdefault(round(float(np.dot(s.position, normal)), 2), []).append(s)
+    counts = {len(at) for at in places.values()}
+    if len(counts) > 1:
+        raise UserError(
+            f"{folder} has between {min(counts)} and {max(counts)} images per slice position; a scan has equally many. "
+            "The series is incomplete or holds several scans: export it again, or split it."
+        )
+    heights = sorted(places)
+    gaps = np.diff(heights)
+    if len(gaps) and gaps.max() > 1.1 * gaps.min() + 0.02:
+        raise UserError(
+            f"The slices in {folder} are {gaps.min():g} to {gaps.max():g} mm apart; a scan has even steps. "
+            "Slices are missing or several stacks are mixed: export the series again, or split it."
+        )
+    return [[places[h][n] for h in heights] for n in range(counts.pop())]
+
+
+def _files(folder: Path, uid: str) -> list[Path]:
+    return [Path(f) for f in sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid)]
+
+
+def _listed(folder: Path, found: list[str]) -> str:
+    rows = []
+    for uid in found:
+        files = _files(folder, uid)
+        reader = sitk.ImageFileReader()
+        reader.SetFileName(str(files[0]))
+        reader.ReadImageInformation()
+        rows.append(f"{uid} ({_tag(reader, _DESCRIPTION) or 'no description'}, {len(files)} files)")
+    return "; ".join(rows)
+
+
+def _describe(path: Path) -> _Slice:
+    reader = open_image(path)
+    position = _tag(reader, _POSITION)
+    if not position:
+        raise UserError(f"{path} does not say where its slice lies (tag 0020,0032). Export the series as MR images.")
+    return _Slice(path, tuple(float(x) for x in position.split("\\")), int(float(_tag(reader, _INSTANCE) or 0)))
+
+
+def _slice_image(path: Path) -> sitk.Image:
+    try:
+        return sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        raise UserError(f"{path} cannot be read; it must be a complete DICOM image. Export it again.") from error
+
+
+def _tag(reader: sitk.ImageFileReader, key: str) -> str:
+    """A tag's text without padding; empty where it is absent."""
+    return str(reader.GetMetaData(key)).strip(" \0") if reader.HasMetaDataKey(key) else ""

@@ -1,0 +1,114 @@
+"""Scans in and out of files: which format, which reader, and what a folder holds.
+
+A path may name one of several scans in a file or folder after `::`, as in `patient.h5::kspace_GRE`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from C2SCore import dicom, hdf5, images
+from C2SCore.errors import UserError
+from C2SCore.scan import Scan
+
+PART = "::"
+
+
+def split_part(path: str | Path) -> tuple[Path, str]:
+    """A path and the part named after `::` (empty if none)."""
+    text = str(path)
+    file, mark, part = text.rpartition(PART)
+    return (Path(file), part) if mark else (Path(text), "")
+
+
+def read(path: str | Path) -> list[Scan]:
+    """The frames of a scan: one for a 3-D image or an HDF5 file, n for a 4-D image.
+
+    Reads NRRD, NIfTI, MetaImage, a DICOM file, a folder with a DICOM series, and M4Raw, fastMRI and similar HDF5.
+    Raises `UserError` for anything that is missing, empty, damaged, not an image, or not one number per voxel.
+    """
+    file, part = split_part(path)
+    if not file.exists():
+        raise UserError(f"{file} does not exist; a scan must be a file or a DICOM folder. Check the path.")
+    if file.is_dir():
+        return dicom.read_series(file, part)
+    if file.stat().st_size == 0:
+        raise UserError(f"{file} is empty (0 bytes); it must hold an image. Copy or export it again.")
+    if images.suffix_of(file) in hdf5.SUFFIXES:
+        return hdf5.read_hdf5(file, part)
+    if part:
+        raise UserError(f"{path} names the part {part!r}, but only HDF5 files and folders have parts. Leave it off.")
+    if images.suffix_of(file) not in images.READABLE and not dicom.is_dicom(file):
+        raise UserError(
+            f"{file} is not an image of a known kind; known are {', '.join((*images.READABLE, *hdf5.SUFFIXES))} "
+            "and DICOM. Convert it, or correct its extension."
+        )
+    return images.read_image(file)
+
+
+def read_one(path: str | Path) -> Scan:
+    """The scan of a file that must have a single frame; raises `UserError` if it has several."""
+    frames = read(path)
+    if len(frames) > 1:
+        raise UserError(f"{path} has {len(frames)} frames; here it must be a 3-D scan. Save the frame that is meant.")
+    return frames[0]
+
+
+def write(scans: Scan | Sequence[Scan], path: str | Path, dtype: np.dtype | type | None = None) -> Path:
+    """Writes one scan (3-D) or several frames (4-D) as NRRD, NIfTI or MetaImage, by the extension; returns the path.
+
+    The file appears whole or not at all. `dtype` None writes float32. An integer type rounds to nearest and clips to
+    the type's range; no slope is stored. A 4-D NRRD is written as a list of frames, which Slicer opens as a sequence.
+    """
+    frames = [scans] if isinstance(scans, Scan) else list(scans)
+    return images.write_image(frames, Path(path), None if dtype is None else np.dtype(dtype))
+
+
+def is_scan(path: str | Path) -> bool:
+    """Whether a file looks like one that `read` takes (extension or DICOM mark), or a folder has such DICOM files."""
+    path = split_part(path)[0]
+    if path.is_dir():
+        return any(dicom.is_dicom(f) for f in path.iterdir() if f.is_file())
+    return path.is_file() and (images.suffix_of(path) in (*images.READABLE, *hdf5.SUFFIXES) or dicom.is_dicom(path))
+
+
+def find_scans(folder: str | Path) -> list[Path]:
+    """Every scan in a folder and the folders below it, sorted; one entry per DICOM series and per HDF5 contrast.
+
+    Hidden files and folders are passed over. A file that cannot be opened is listed too, so that reading it says why.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"{folder} is not a folder; scans are looked for in a folder. Check the path.")
+    found: list[Path] = []
+    for here, folders, names in os.walk(folder):
+        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        place = Path(here)
+        marked = False
+        for name in sorted(n for n in names if not n.startswith(".")):
+            file = place / name
+            suffix = images.suffix_of(file)
+            if suffix in hdf5.SUFFIXES:
+                found += _parts(file)
+            elif suffix in images.READABLE:
+                found.append(file)
+            elif not marked:
+                marked = dicom.is_dicom(file)
+        if marked:
+            series = dicom.series_in(place)
+            found += [place] if len(series) < 2 else [Path(f"{place}{PART}{uid}") for uid in series]
+    return sorted(found)
+
+
+def _parts(file: Path) -> list[Path]:
+    try:
+        names = hdf5.datasets_in(file)
+    except UserError:
+        return [file]
+    if len(names) < 2 or names[0] in hdf5.STORED:
+        return [file]
+    return [Path(f"{file}{PART}{name}") for name in names]

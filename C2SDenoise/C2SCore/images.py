@@ -1,0 +1,176 @@
+"""NRRD, NIfTI, MetaImage and single DICOM files through SimpleITK, in and out, with exact geometry."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from C2SCore import nifti
+from C2SCore.errors import UserError
+from C2SCore.scan import LPS_TO_RAS, Scan, geometry, to_image
+from C2SCore.writing import atomic
+
+READABLE = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
+WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha")
+
+
+def suffix_of(path: str | Path) -> str:
+    """The extension in lower case, `.nii.gz` as one; empty if there is none."""
+    name = Path(path).name.lower()
+    return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
+
+
+def stem_of(path: str | Path) -> str:
+    """The file's name without folder and extension."""
+    name = Path(path).name
+    suffix = suffix_of(path)
+    return name[: len(name) - len(suffix)] if suffix else name
+
+
+def open_image(path: Path) -> sitk.ImageFileReader:
+    """A reader that has read the header and found one real number per voxel; raises `UserError` otherwise."""
+    if suffix_of(path) in (".nii", ".nii.gz"):
+        nifti.check_complete(path)
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise _unreadable(path, error) from error
+    components = reader.GetNumberOfComponents()
+    if "complex" in sitk.GetPixelIDValueAsString(reader.GetPixelIDValue()):
+        raise UserError(f"{path} holds complex numbers; a scan must hold real ones. Save its magnitude.")
+    if components > 1 and _kind(reader) != "list":
+        raise UserError(
+            f"{path} holds {components} numbers per voxel (colours or vectors); a scan must hold one. "
+            "Convert it to greyscale, or save its frames as a 4-D image."
+        )
+    return reader
+
+
+def read_image(path: Path) -> list[Scan]:
+    """All frames of a 2-D, 3-D or 4-D image file; those of a 4-D NRRD may lie along a `list` axis, as in Slicer."""
+    reader = open_image(path)
+    components = reader.GetNumberOfComponents()
+    try:
+        image = reader.Execute()
+    except RuntimeError as error:
+        raise _unreadable(path, error) from error
+    view = sitk.GetArrayViewFromImage(image)
+    if components > 1:
+        view = np.moveaxis(view, -1, 0)
+    elif view.ndim < 4:
+        view = view[None]
+    if view.ndim == 3:  # a 2-D image is a volume of one slice
+        view = view[:, None]
+    if view.ndim != 4:
+        raise UserError(f"{path} has {image.GetDimension()} dimensions; a scan has 2, 3 or 4. Save one part of it.")
+    spacing, matrix = image_geometry(image)
+    name = stem_of(path)
+    step = float(image.GetSpacing()[3]) if image.GetDimension() == 4 else 1.0
+    return [
+        Scan(
+            voxels=np.array(frame, dtype=np.float32, order="C"),
+            spacing=spacing,
+            ijk_to_ras=matrix,
+            name=name if len(view) == 1 else f"{name}_{n + 1}",
+            dtype=np.dtype(view.dtype),
+            source=path,
+            frame_step=step,
+        )
+        for n, frame in enumerate(view)
+    ]
+
+
+def image_geometry(image: sitk.Image | sitk.ImageFileReader) -> tuple[tuple[float, float, float], np.ndarray]:
+    """Spacing (I, J, K) in mm and IJK-to-RAS matrix of an image of 2 to 4 dimensions."""
+    dimensions = image.GetDimension()
+    kept = min(dimensions, 3)
+    axes, origin, spacing = np.eye(3), np.zeros(3), np.ones(3)
+    axes[:kept, :kept] = np.reshape(image.GetDirection(), (dimensions, dimensions))[:kept, :kept]
+    origin[:kept] = image.GetOrigin()[:kept]
+    spacing[:kept] = image.GetSpacing()[:kept]
+    matrix = geometry(spacing.tolist(), axes, origin.tolist())
+    lengths = np.linalg.norm(axes, axis=0)  # not 1 in MetaImage files with shear
+    spacing = np.where(np.abs(lengths - 1) < 1e-6, spacing, spacing * lengths)
+    return (float(spacing[0]), float(spacing[1]), float(spacing[2])), matrix
+
+
+def write_image(scans: Sequence[Scan], path: Path, dtype: np.dtype | None) -> Path:
+    """Writes one scan as 3-D, several as 4-D; see `files.write`."""
+    suffix = suffix_of(path)
+    if suffix not in WRITABLE:
+        raise UserError(f"{path} has the extension {suffix or '(none)'!r}; it must be one of {', '.join(WRITABLE)}.")
+    first = scans[0]
+    if any(s.voxels.shape != first.voxels.shape for s in scans):
+        raise UserError("The frames of a 4-D image must have the same shape; write them to separate files.")
+    if suffix.startswith(".nii") and _is_sheared(first):
+        raise UserError(
+            f"{first.name} has axes that are not at right angles, which NIfTI written here cannot hold. "
+            "Choose a .nrrd or .mha file."
+        )
+    arrays = [as_type(s.voxels, dtype) for s in scans]
+    listed = len(scans) > 1 and suffix == ".nrrd"
+    if len(scans) == 1:
+        image = to_image(first, arrays[0])
+    elif listed:
+        image = to_image(first, arrays[0])  # for its geometry
+        frames = sitk.GetImageFromArray(np.stack(arrays, axis=-1), isVector=True)
+        frames.CopyInformation(image)
+        image = frames
+    else:
+        image = sitk.JoinSeries([to_image(first, a) for a in arrays], 0.0, first.frame_step or 1.0)
+    with atomic(path, suffix) as temporary:
+        try:
+            sitk.WriteImage(image, str(temporary), useCompression=suffix in (".nrrd", ".mha", ".nii.gz"))
+        except RuntimeError as error:
+            raise UserError(f"{path} could not be written: {_last_line(error)} Choose another place.") from error
+        if listed:
+            _mark_as_list(temporary)
+    return path
+
+
+def as_type(voxels: np.ndarray, dtype: np.dtype | None) -> np.ndarray:
+    """`voxels` as `dtype`: float32 for None; integers are rounded to nearest and clipped to the type's range."""
+    if dtype is None or dtype.kind not in "iu":
+        return np.ascontiguousarray(voxels, dtype=np.float32 if dtype is None else dtype)
+    limits = np.iinfo(dtype)
+    high = float(limits.max)
+    if int(high) > limits.max:  # the largest 64-bit integers have no float: take the next one below
+        high = float(np.nextafter(high, 0))
+    return np.clip(np.rint(voxels.astype(np.float64)), float(limits.min), high).astype(dtype)
+
+
+def _is_sheared(scan: Scan, tolerance: float = 1e-4) -> bool:
+    axes = (LPS_TO_RAS @ scan.ijk_to_ras)[:3, :3] / np.asarray(scan.spacing)
+    return bool(np.abs(axes.T @ axes - np.eye(3)).max() > tolerance)
+
+
+def _kind(reader: sitk.ImageFileReader) -> str:
+    """What several numbers per voxel mean in a NRRD file: `list` for frames; empty where the format does not tell."""
+    key = "NRRD_kinds[pixel]"
+    return str(reader.GetMetaData(key)) if reader.HasMetaDataKey(key) else ""
+
+
+def _mark_as_list(path: Path) -> None:
+    """Renames the kind of a NRRD's first axis from SimpleITK's `vector` to `list`, which makes a sequence in Slicer."""
+    with open(path, "r+b") as file:
+        header = file.read(4096)
+        place = header.index(b"kinds: vector")
+        file.seek(place, os.SEEK_SET)
+        file.write(b"kinds: list  ")
+
+
+def _unreadable(path: Path, error: RuntimeError) -> UserError:
+    return UserError(f"{path} cannot be read: {_last_line(error)} It must be a complete image. Copy it again.")
+
+
+def _last_line(error: Exception) -> str:
+    """The part of an ITK message that says something: its last line, without prefixes."""
+    line = str(error).strip().splitlines()[-1].strip()
+    line = line.removeprefix("sitk::ERROR:").removeprefix("ITK ERROR:").strip()
+    return line if line.endswith(".") else line + "."

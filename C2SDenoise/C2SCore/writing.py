@@ -1,0 +1,64 @@
+"""Files appear whole or not at all, and an unwritable place is found before the work and not after it."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from C2SCore.errors import UserError
+
+
+def check_writable(path: str | Path) -> Path:
+    """Raises `UserError` if a file could not be written at `path`; changes nothing that stays.
+
+    Folders that do not exist yet are no fault: writing makes them, if the nearest folder above allows it.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; the output must be a file name. Add a name with an extension.")
+    folder = path.absolute().parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(
+            f"{path} cannot be written ({folder}: {reason}); the folder must exist or be possible to make, and allow "
+            "writing. Choose another place."
+        ) from error
+    return path
+
+
+@contextmanager
+def atomic(path: str | Path, suffix: str = "") -> Iterator[Path]:
+    """A temporary name in the folder of `path`, renamed to `path` on success and removed otherwise.
+
+    `suffix` keeps an extension that the writer goes by (``.nii.gz``). Raises `UserError` if the place is not writable.
+    """
+    path = check_writable(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".c2s-", suffix=suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        mask = os.umask(0)  # mkstemp makes private files; the result gets the rights of any other new file
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, values: Any) -> Path:
+    """Writes `values` as indented JSON, atomically."""
+    with atomic(path, ".json") as temporary:
+        temporary.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return Path(path)

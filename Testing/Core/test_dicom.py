@@ -1,0 +1,153 @@
+"""DICOM series: order, geometry, slope, frames; several series, gaps and colours refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from C2SCore import files
+from C2SCore.errors import UserError
+
+UID = "1.2.826.0.1.3680043.2.1125.1."
+
+
+def write_slice(path, values, position, instance, *, series=1, slope=1.0, intercept=0.0, row=None, compress=False):
+    """One MR slice; `row` and a column perpendicular to it orient it (default: axial)."""
+    row = np.array([1.0, 0, 0]) if row is None else np.asarray(row, float)
+    column = np.cross([0, 0, 1.0], row)
+    image = sitk.GetImageFromArray(values[None].astype(np.int16))
+    image.SetSpacing((0.5, 0.75, 1.0))
+    tags = {
+        "0008|0060": "MR",
+        "0008|103e": f"series {series}",
+        "0020|000d": UID + "9",
+        "0020|000e": f"{UID}{series}",
+        "0008|0018": f"{UID}{series}.{instance}",
+        "0020|0013": str(instance),
+        "0020|0032": "\\".join(f"{x:g}" for x in position),
+        "0020|0037": "\\".join(f"{x:.10g}" for x in (*row, *column)),
+        "0028|1052": f"{intercept:g}",
+        "0028|1053": f"{slope:g}",
+    }
+    for key, value in tags.items():
+        image.SetMetaData(key, value)
+    axes = np.stack([row, column, np.cross(row, column)], axis=1)
+    image.SetDirection(axes.ravel().tolist())
+    image.SetOrigin([float(x) for x in position])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = sitk.ImageFileWriter()
+    writer.KeepOriginalImageUIDOn()
+    writer.SetFileName(str(path))
+    if compress:
+        writer.SetUseCompression(True)
+        writer.SetCompressor("JPEG")
+    writer.Execute(image)
+
+
+def volume(k: int = 4) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 1000, (k, 6, 8)).astype(np.int16)
+
+
+def test_series_is_sorted_by_position(tmp_path):
+    values = volume()
+    folder = tmp_path / "series"
+    for k in (2, 0, 3, 1):  # file names and instance numbers against the order in space
+        write_slice(folder / f"{9 - k}.dcm", values[k], (10, 20, 30 + 2.5 * k), 9 - k)
+    (scan,) = files.read(folder)
+    assert np.array_equal(scan.voxels, values)
+    assert scan.spacing == (0.5, 0.75, 2.5)
+    assert scan.name == "series 1"
+    expected = np.array([[-0.5, 0, 0, -10], [0, -0.75, 0, -20], [0, 0, 2.5, 30], [0, 0, 0, 1]])
+    np.testing.assert_allclose(scan.ijk_to_ras, expected, atol=1e-9)
+    assert files.is_scan(folder)
+    assert files.find_scans(tmp_path) == [folder]
+
+
+def test_tilted_gantry_keeps_its_shear(tmp_path):
+    for k in range(3):
+        write_slice(tmp_path / f"{k}.dcm", volume()[k], (0, 0.5 * k, 2 * k), k + 1)
+    (scan,) = files.read(tmp_path)
+    np.testing.assert_allclose(scan.ijk_to_ras[:3, 2], [0, -0.5, 2], atol=1e-9)
+
+
+def test_oblique_series(tmp_path):
+    row = np.array([np.cos(0.4), np.sin(0.4), 0])
+    for k in range(3):
+        write_slice(tmp_path / f"{k}.dcm", volume()[k], (1, 2, 3 + 4 * k), k + 1, row=row)
+    (scan,) = files.read(tmp_path)
+    np.testing.assert_allclose(scan.ijk_to_ras[:3, 0], [-0.5 * row[0], -0.5 * row[1], 0], atol=1e-6)
+
+
+def test_slope_and_intercept(tmp_path):
+    values = volume()
+    for k in range(4):
+        write_slice(tmp_path / f"{k}.dcm", values[k], (0, 0, k), k + 1)
+    folder = tmp_path / "scaled"
+    for k in range(4):  # the writer stores (value - intercept) / slope; reading gives the value back
+        write_slice(folder / f"{k}.dcm", values[k] * 2 + 5, (0, 0, k), k + 1, slope=2, intercept=5)
+    assert np.array_equal(files.read(folder)[0].voxels, values * 2 + 5)
+
+
+def test_every_position_twice_makes_two_frames(tmp_path):
+    first, second = volume(), volume() + 1
+    for k in range(4):
+        write_slice(tmp_path / f"a{k}.dcm", first[k], (0, 0, k), k + 1)
+        write_slice(tmp_path / f"b{k}.dcm", second[k], (0, 0, k), k + 5)
+    frames = files.read(tmp_path)
+    assert [np.array_equal(f.voxels, v) for f, v in zip(frames, (first, second), strict=True)] == [True, True]
+
+
+def test_several_series_are_listed_and_can_be_named(tmp_path):
+    for series in (1, 2):
+        for k in range(2):
+            write_slice(tmp_path / f"{series}{k}.dcm", volume()[k] + series, (0, 0, k), k + 1, series=series)
+    with pytest.raises(UserError, match=r"2 series.*series 1, 2 files.*series 2, 2 files"):
+        files.read(tmp_path)
+    found = files.find_scans(tmp_path)
+    assert len(found) == 2
+    assert np.array_equal(files.read(found[1])[0].voxels, volume()[:2] + 2)
+    with pytest.raises(UserError, match=r"no series 1\.2\.3"):
+        files.read(f"{tmp_path}::1.2.3")
+
+
+def test_missing_slice_is_noticed(tmp_path):
+    for k in (0, 1, 3):
+        write_slice(tmp_path / f"{k}.dcm", volume()[k], (0, 0, k), k + 1)
+    with pytest.raises(UserError, match="1 to 2 mm apart"):
+        files.read(tmp_path)
+    write_slice(tmp_path / "again.dcm", volume()[2], (0, 0, 1), 9)
+    with pytest.raises(UserError, match="between 1 and 2 images per slice position"):
+        files.read(tmp_path)
+
+
+def test_truncated_slice_is_refused(tmp_path):
+    for k in range(3):
+        write_slice(tmp_path / f"{k}.dcm", volume()[k], (0, 0, k), k + 1)
+    whole = (tmp_path / "1.dcm").read_bytes()
+    (tmp_path / "1.dcm").write_bytes(whole[:-20])
+    with pytest.raises(UserError, match=r"1 unreadable DICOM files \(1\.dcm\)"):
+        files.read(tmp_path)
+    with pytest.raises(UserError, match=r"1\.dcm cannot be read"):
+        files.read(tmp_path / "1.dcm")
+
+
+def test_truncated_compressed_slice_is_refused(tmp_path):
+    write_slice(tmp_path / "a.dcm", volume()[0], (0, 0, 0), 1, compress=True)
+    files.read(tmp_path / "a.dcm")
+    (tmp_path / "a.dcm").write_bytes((tmp_path / "a.dcm").read_bytes()[:-12])
+    with pytest.raises(UserError, match="cannot be read"):
+        files.read(tmp_path / "a.dcm")
+
+
+def test_single_file_without_extension(tmp_path):
+    write_slice(tmp_path / "a.dcm", volume()[0], (0, 0, 0), 1)
+    (tmp_path / "a.dcm").rename(tmp_path / "IM0001")
+    assert np.array_equal(files.read(tmp_path / "IM0001")[0].voxels, volume()[:1])
+
+
+def test_folder_without_series(tmp_path):
+    (tmp_path / "notes.txt").write_text("none")
+    with pytest.raises(UserError, match="no DICOM series"):
+        files.read(tmp_path)
+    assert not files.is_scan(tmp_path)

@@ -1,0 +1,214 @@
+"""Formats in and out: voxels, geometry, frames, and every bad file refused with a reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from C2SCore import files
+from C2SCore.errors import UserError
+from C2SCore.scan import Scan, same_grid
+from C2SCore.writing import check_writable
+
+FORMATS = [".nii", ".nii.gz", ".nrrd", ".mha"]
+
+
+def make_scan(matrix: np.ndarray | None = None, shape: tuple[int, int, int] = (3, 5, 7), seed: int = 0) -> Scan:
+    voxels = np.random.default_rng(seed).normal(100, 20, shape).astype(np.float32)
+    matrix = np.array([[-0.9, 0, 0, 11], [0, -0.8, 0, 22], [0, 0, 3, 33], [0, 0, 0, 1.0]]) if matrix is None else matrix
+    spacing = tuple(float(s) for s in np.linalg.norm(matrix[:3, :3], axis=0))
+    return Scan(voxels=voxels, spacing=spacing, ijk_to_ras=matrix, name="made")
+
+
+def oblique(angles: tuple[float, float, float], spacing: tuple[float, float, float], flip: bool) -> np.ndarray:
+    """Rotations about x, y, z; optionally left-handed."""
+    matrix = np.eye(4)
+    for axis, angle in enumerate(angles):
+        a, b = [n for n in range(3) if n != axis]
+        turn = np.eye(3)
+        turn[[a, a, b, b], [a, b, a, b]] = np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)
+        matrix[:3, :3] = turn @ matrix[:3, :3]
+    matrix[:3, :3] *= np.array(spacing) * np.array([1, 1, -1 if flip else 1])
+    matrix[:3, 3] = -12.5, 40.25, 7
+    return matrix
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    angles=st.tuples(*[st.floats(-3, 3)] * 3),
+    spacing=st.tuples(*[st.floats(0.2, 8)] * 3),
+    flip=st.booleans(),
+)
+def test_oblique_and_left_handed_geometry_survives(suffix, angles, spacing, flip, tmp_path):
+    scan = make_scan(oblique(angles, spacing, flip))
+    (back,) = files.read(files.write(scan, tmp_path / f"scan{suffix}"))
+    assert np.array_equal(back.voxels, scan.voxels)
+    # NIfTI stores its matrix in single precision
+    np.testing.assert_allclose(back.ijk_to_ras, scan.ijk_to_ras, rtol=0, atol=2e-4 if "nii" in suffix else 1e-9)
+    np.testing.assert_allclose(back.spacing, scan.spacing, rtol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
+def test_sheared_geometry_survives(suffix, tmp_path):
+    matrix = np.array([[2, 0.4, 0, 5], [0, 2, 0.3, 6], [0, 0, 3, 7], [0, 0, 0, 1.0]])
+    (back,) = files.read(files.write(make_scan(matrix), tmp_path / f"scan{suffix}"))
+    np.testing.assert_allclose(back.ijk_to_ras, matrix, atol=1e-9)
+
+
+def test_sheared_geometry_is_refused_by_nifti(tmp_path):
+    matrix = np.array([[2, 0.4, 0, 5], [0, 2, 0, 6], [0, 0, 3, 7], [0, 0, 0, 1.0]])
+    with pytest.raises(UserError, match="right angles"):
+        files.write(make_scan(matrix), tmp_path / "scan.nii")
+    assert not list(tmp_path.iterdir())
+    nibabel.save(nibabel.Nifti1Image(np.zeros((6, 5, 4), np.int16), matrix), tmp_path / "in.nii")
+    with pytest.raises(UserError, match="orthonormal"):
+        files.read(tmp_path / "in.nii")
+
+
+def test_nifti_lies_where_nibabel_says(tmp_path):
+    matrix = oblique((0.3, -0.2, 0.5), (1.5, 2, 3), False)
+    values = np.arange(6 * 5 * 4, dtype=np.int16).reshape(6, 5, 4)
+    nibabel.save(nibabel.Nifti1Image(values, matrix), tmp_path / "in.nii.gz")
+    (scan,) = files.read(tmp_path / "in.nii.gz")
+    np.testing.assert_allclose(scan.ijk_to_ras, matrix, atol=1e-4)
+    assert np.array_equal(scan.voxels, values.transpose(2, 1, 0))
+    assert scan.dtype == np.int16
+    assert scan.name == "in"
+    files.write(scan, tmp_path / "out.nii.gz", np.int16)
+    out = nibabel.load(tmp_path / "out.nii.gz")
+    assert np.array_equal(np.asarray(out.dataobj), values)
+    np.testing.assert_allclose(out.affine, matrix, atol=1e-4)
+
+
+def test_nifti_slope_and_intercept_are_applied(tmp_path):
+    image = nibabel.Nifti1Image(np.full((4, 4, 2), 10, np.int16), np.eye(4))
+    image.header.set_slope_inter(0.5, 3)
+    nibabel.save(image, tmp_path / "in.nii")
+    assert (files.read(tmp_path / "in.nii")[0].voxels == 10 * 0.5 + 3).all()
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_four_dimensions_come_back_as_frames(suffix, tmp_path):
+    frames = [make_scan(seed=n) for n in range(3)]
+    path = files.write(frames, tmp_path / f"series{suffix}")
+    back = files.read(path)
+    assert [s.name for s in back] == ["series_1", "series_2", "series_3"]
+    for a, b in zip(frames, back, strict=True):
+        assert np.array_equal(a.voxels, b.voxels)
+        assert same_grid(a, b)
+    with pytest.raises(UserError, match="3 frames"):
+        files.read_one(path)
+
+
+def test_frame_step_survives_and_nrrd_is_a_sequence(tmp_path):
+    frames = [Scan(**{**vars(make_scan(seed=n)), "frame_step": 2.5}) for n in range(2)]
+    assert files.read(files.write(frames, tmp_path / "a.nii.gz"))[0].frame_step == 2.5
+    files.write(frames, tmp_path / "a.nrrd")
+    assert b"kinds: list " in (tmp_path / "a.nrrd").read_bytes()[:600]
+
+
+def test_two_dimensional_image_is_one_slice(tmp_path):
+    sitk.WriteImage(sitk.GetImageFromArray(np.ones((4, 6), np.float32)), str(tmp_path / "flat.mha"))
+    assert files.read(tmp_path / "flat.mha")[0].voxels.shape == (1, 4, 6)
+
+
+def test_integers_are_rounded_and_clipped(tmp_path):
+    scan = make_scan(shape=(1, 1, 5)).with_voxels(np.array([[[-3, 0.6, 1.4, 254.7, 300]]]))
+    back = files.read(files.write(scan, tmp_path / "a.nrrd", np.uint8))[0]
+    assert back.voxels.ravel().tolist() == [0, 1, 1, 255, 255]
+    assert back.dtype == np.uint8
+    wide = files.read(files.write(scan.with_voxels(np.full((1, 1, 5), 1e30)), tmp_path / "b.nrrd", np.int64))[0]
+    assert wide.voxels.min() > 9e18
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("part", [0.3, 0.9, 0.999])
+def test_truncated_files_are_refused(suffix, part, tmp_path):
+    whole = files.write(make_scan(shape=(8, 40, 50)), tmp_path / f"whole{suffix}").read_bytes()
+    cut = tmp_path / f"cut{suffix}"
+    cut.write_bytes(whole[: int(len(whole) * part)])
+    with pytest.raises(UserError, match="cut"):
+        files.read(cut)
+
+
+def test_compressed_nifti_of_several_members_is_read(tmp_path):
+    import gzip
+
+    plain = files.write(make_scan(), tmp_path / "a.nii").read_bytes()
+    (tmp_path / "b.nii.gz").write_bytes(gzip.compress(plain[:400]) + gzip.compress(plain[400:]))
+    assert np.array_equal(files.read(tmp_path / "b.nii.gz")[0].voxels, make_scan().voxels)
+
+
+@pytest.mark.parametrize("suffix", [*FORMATS, ".h5"])
+def test_files_that_are_no_images_are_refused(suffix, tmp_path):
+    text, empty = tmp_path / f"text{suffix}", tmp_path / f"empty{suffix}"
+    text.write_text("These are words, not voxels. " * 40)
+    empty.touch()
+    for path, rule in ((text, "text"), (empty, "0 bytes"), (tmp_path / f"missing{suffix}", "does not exist")):
+        with pytest.raises(UserError, match=rule):
+            files.read(path)
+
+
+def test_unknown_extension_names_the_known_ones(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    with pytest.raises(UserError, match=r"\.nrrd.*DICOM"):
+        files.read(tmp_path / "a.jpg")
+    with pytest.raises(UserError, match=r"must be one of .*\.nrrd"):
+        files.write(make_scan(), tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_colours_and_complex_numbers_are_refused(suffix, tmp_path):
+    colours = sitk.GetImageFromArray(np.zeros((3, 4, 5, 3), np.uint8), isVector=True)
+    sitk.WriteImage(colours, str(tmp_path / f"rgb{suffix}"))
+    with pytest.raises(UserError, match="3 numbers per voxel"):
+        files.read(tmp_path / f"rgb{suffix}")
+    if "nii" in suffix:
+        nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 2), np.complex64), np.eye(4)), tmp_path / f"c{suffix}")
+        with pytest.raises(UserError, match="complex"):
+            files.read(tmp_path / f"c{suffix}")
+
+
+def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = files.write(make_scan(), tmp_path / "a.nrrd")
+    before = path.read_bytes()
+
+    def fail(*args, **kwargs):
+        Path(args[1]).write_bytes(b"half")
+        raise RuntimeError("sitk::ERROR: disk full")
+
+    monkeypatch.setattr(sitk, "WriteImage", fail)
+    with pytest.raises(UserError, match="disk full"):
+        files.write(make_scan(seed=1), path)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["a.nrrd"]
+
+
+def test_unwritable_places_are_found(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder.nrrd").mkdir()
+    for place in (tmp_path / "folder.nrrd", tmp_path / "file" / "below.nrrd", Path("/proc/c2s/scan.nrrd")):
+        with pytest.raises(UserError, match=r"Add a name|Choose another place"):
+            check_writable(place)
+        with pytest.raises(UserError, match=r"Add a name|Choose another place"):
+            files.write(make_scan(), place)
+    check_writable(tmp_path / "new" / "deep" / "scan.nrrd")
+    assert not (tmp_path / "new").exists()
+
+
+def test_find_scans_lists_what_read_takes(tmp_path):
+    for name in ("b/two.nii.gz", "a.nrrd", ".hidden/c.nrrd", "b/.d.nii"):
+        files.write(make_scan(), tmp_path / name)
+    (tmp_path / "notes.txt").write_text("none")
+    assert files.find_scans(tmp_path) == [tmp_path / "a.nrrd", tmp_path / "b/two.nii.gz"]
+    assert files.is_scan(tmp_path / "a.nrrd")
+    assert not files.is_scan(tmp_path / "notes.txt")
+    with pytest.raises(UserError, match="not a folder"):
+        files.find_scans(tmp_path / "a.nrrd")
