@@ -59,6 +59,7 @@ class TrainJob:
     card: dict[str, Any] = field(default_factory=dict)
     initial: str = ""
     resume: bool = False
+    device: str = "auto"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,308 @@
+"""C2S Denoise.
+
+The radiologist's module. Thin: the work is in C2SSlicer (inside Slicer) and C2SCore (in the worker process).
+"""
+
+# ruff: noqa: UP045  Optional[...] is what Slicer's parameterNodeWrapper documents. Annotations stay objects, which it
+# reads.
+import enum
+import importlib
+import json
+import sys
+from typing import Annotated, Any, Optional
+
+import slicer
+import vtk
+from slicer import vtkMRMLScalarVolumeNode
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+from C2SSlicer import job, request, volumes
+from C2SSlicer.panel import Panel
+from C2SSlicer.run import Run
+
+
+class C2SDenoise(ScriptedLoadableModule):
+    """What Slicer shows of the module before it is opened."""
+
+    def __init__(self, parent: Any) -> None:
+        ScriptedLoadableModule.__init__(self, parent)
+        self.parent.title = _("C2S Denoise")
+        self.parent.categories = [translate("qSlicerAbstractCoreModule", "Filtering.Denoising")]
+        self.parent.dependencies = []
+        self.parent.contributors = ["C2SDenoise contributors"]
+        self.parent.helpText = _(
+            "Removes noise from magnetic resonance images with a model that was trained on noisy images alone "
+            "(Corruption2Self). Choose a volume, press Apply, and compare. For research use only."
+        )
+        self.parent.acknowledgementText = _(
+            "Method: Tu, Shi and Lam, Score-based Self-supervised MRI Denoising, ICLR 2025 (arXiv 2505.05631)."
+        )
+
+
+class NoiseKind(enum.Enum):
+    """Which noise the image has; the value is the core's word for it."""
+
+    AUTOMATIC = "auto"
+    GAUSSIAN = "gaussian"
+    RICIAN = "rician"
+
+    def label(self) -> str:
+        return {"auto": _("Automatic"), "gaussian": _("Gaussian"), "rician": _("Rician (magnitude image)")}[self.value]
+
+
+class Frames(enum.Enum):
+    """Which frames of a time series."""
+
+    THIS = "this"
+    ALL = "all"
+
+    def label(self) -> str:
+        return {"this": _("This frame"), "all": _("All frames")}[self.value]
+
+
+class Device(enum.Enum):
+    """Where to compute."""
+
+    AUTOMATIC = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+    MPS = "mps"
+
+    def label(self) -> str:
+        words = {
+            "auto": _("Automatic"),
+            "cpu": _("Processor (CPU)"),
+            "cuda": _("NVIDIA graphics card"),
+            "mps": _("Apple GPU"),
+        }
+        return words[self.value]
+
+
+@parameterNodeWrapper
+class C2SDenoiseParameterNode:
+    """Everything that the panel shows, saved with the scene.
+
+    `detail` is in percent, `evidence` the numbers of the result as JSON.
+    """
+
+    inputVolume: Optional[vtkMRMLScalarVolumeNode]
+    otherContrasts: list[vtkMRMLScalarVolumeNode]
+    frames: Frames = Frames.THIS
+    model: str = "default"
+    adapt: bool = False
+    adaptMinutes: Annotated[int, WithinRange(1, 120)] = 3
+    device: Device = Device.AUTOMATIC
+    noiseKind: NoiseKind = NoiseKind.AUTOMATIC
+    manualNoise: bool = False
+    noiseLevel: Annotated[float, WithinRange(0, 1e6)] = 0.0
+    outputVolume: Optional[vtkMRMLScalarVolumeNode]
+    detail: Annotated[float, WithinRange(0, 100)] = 0.0
+    keepNoise: bool = True
+    keepUncertainty: bool = False
+    showWhenDone: bool = True
+    referenceVolume: Optional[vtkMRMLScalarVolumeNode]
+    resultSource: Optional[vtkMRMLScalarVolumeNode]
+    resultVolume: Optional[vtkMRMLScalarVolumeNode]
+    resultNoise: Optional[vtkMRMLScalarVolumeNode]
+    evidence: str = ""
+
+
+class C2SDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """Connects the panel with the scene: what Slicer calls is here, what the controls do is in C2SSlicer.panel."""
+
+    def __init__(self, parent: Any = None) -> None:
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic: C2SDenoiseLogic | None = None
+        self.panel: Panel | None = None
+        self._parameterNode: Any = None
+        self._parameterNodeGuiTag: Any = None
+
+    def setup(self) -> None:
+        ScriptedLoadableModuleWidget.setup(self)
+        uiWidget = slicer.util.loadUI(self.resourcePath("UI/C2SDenoise.ui"))
+        self.layout.addWidget(uiWidget)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
+        self.logic = C2SDenoiseLogic()
+        self.panel = Panel(self.ui, self.logic, self.resourcePath("requirements.txt"))
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
+        self.initializeParameterNode()
+
+    def cleanup(self) -> None:
+        """The application ends, or the module is reloaded: nothing of ours goes on."""
+        self.setParameterNode(None)
+        self.removeObservers()
+        if self.panel is not None:
+            self.panel.close()
+
+    def enter(self) -> None:
+        self.initializeParameterNode()
+
+    def exit(self) -> None:
+        """Another module is shown. A run goes on."""
+        self.setParameterNode(None)
+
+    def onReload(self) -> None:
+        """Reload our package too, not this file alone; the worker goes, the next Apply starts a new one."""
+        self.panel.close()
+        job.close()
+        for name in [n for n in sys.modules if n == "C2SSlicer" or n.startswith("C2SSlicer.")]:
+            del sys.modules[name]
+        importlib.invalidate_caches()
+        ScriptedLoadableModuleWidget.onReload(self)
+
+    def onSceneStartClose(self, caller: Any, event: Any) -> None:
+        self.panel.scene_closes()
+        self.setParameterNode(None)
+
+    def onSceneEndClose(self, caller: Any, event: Any) -> None:
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeRemoved(self, caller: Any, event: Any, node: Any) -> None:
+        if node.IsA("vtkMRMLVolumeNode") and not slicer.mrmlScene.IsClosing():
+            self.panel.update()
+
+    def initializeParameterNode(self) -> None:
+        """Take the scene's parameters; choose a first volume where none is chosen."""
+        self.setParameterNode(self.logic.getParameterNode())
+        if self._parameterNode.inputVolume is None:
+            first = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
+            if first is not None and first.GetClassName() == "vtkMRMLScalarVolumeNode":
+                self._parameterNode.inputVolume = first
+
+    def setParameterNode(self, node: Any) -> None:
+        """Bind the controls to a parameter node, or to none."""
+        if self._parameterNode is not None:
+            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
+        self._parameterNode = node
+        if node is not None:
+            self._parameterNodeGuiTag = node.connectGui(self.ui)
+            self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
+        self.panel.set_parameters(node)
+
+    def onParametersChanged(self, caller: Any = None, event: Any = None) -> None:
+        self.panel.update()
+
+
+class C2SDenoiseLogic(ScriptedLoadableModuleLogic):
+    """Denoising for scripts and for the panel; needs no window."""
+
+    def getParameterNode(self) -> C2SDenoiseParameterNode:
+        return C2SDenoiseParameterNode(super().getParameterNode())
+
+    def denoise(
+        self,
+        inputVolume: Any,
+        outputVolume: Any = None,
+        model: str = "default",
+        auxiliary: tuple[Any, ...] = (),
+        *,
+        allFrames: bool = False,
+        sigma: float | str = "auto",
+        noise: str = "auto",
+        detail: float = 0.0,
+        removedNoise: Any = False,
+        uncertainty: Any = False,
+        adaptMinutes: float = 0.0,
+        device: str = "auto",
+        wait: bool = True,
+        onProgress: Any = None,
+        onEnd: Any = None,
+    ) -> Any:
+        """Denoise a volume node; the input is never changed.
+
+        Parameters
+        ----------
+        inputVolume, auxiliary : scalar volume nodes; the auxiliary ones are other contrasts, in the order the model
+        names them. outputVolume : node to fill; None makes a new one. model : name of a model, or path of a model
+        file. allFrames : for a volume that shows a time series, denoise all of it. sigma : standard deviation of the
+        noise in the image's own unit, or "auto". noise : "auto", "gaussian" or "rician". detail : 0 (all noise
+        removed) to 1 (the source). removedNoise, uncertainty : False, True (a new volume), or the node to fill.
+        adaptMinutes : time to adapt a copy of the model to this scan first; 0 = not at all. device : "auto", "cpu",
+        "cuda" or "mps". wait : True blocks and returns a `Result` (volume, noise, uncertainty, numbers, warnings).
+        False returns a `Run` at once;
+            `onProgress(run)` and `onEnd(run)` are called while Slicer goes on; `run.cancel()` stops it.
+
+        Raises
+        ------
+        UserError (a ValueError) : something is wrong with what was given; nothing was started.
+        RuntimeError : the run failed; the message says why and what to do.
+        """
+
+        def target(wanted: Any) -> str | None:
+            return None if wanted is False or wanted is None else "" if wanted is True else wanted.GetID()
+
+        volumes.check_scalar(inputVolume)
+        order = request.Request(
+            source=inputVolume.GetID(),
+            output=outputVolume.GetID() if outputVolume is not None else "",
+            model=str(model),
+            auxiliary=request.node_ids(auxiliary),
+            all_frames=bool(allFrames),
+            sigma=sigma,
+            noise=noise,
+            detail=float(detail),
+            noise_output=target(removedNoise),
+            uncertainty_output=target(uncertainty),
+            adapt_minutes=float(adaptMinutes),
+            device=device,
+        )
+        started = Run(order, on_progress=onProgress, on_end=onEnd)
+        if not wait:
+            return started
+        started.wait()
+        if started.failure is not None:
+            raise RuntimeError(
+                f"{started.failure.message} {started.failure.advice}\n{started.failure.traceback}".strip()
+            )
+        return started.result
+
+
+class C2SDenoiseTest(ScriptedLoadableModuleTest):
+    """The story of a user, for the self test of the real Slicer. Needs PyTorch to be installed already."""
+
+    def setUp(self) -> None:
+        slicer.mrmlScene.Clear()
+
+    def runTest(self) -> None:
+        self.setUp()
+        self.test_denoise_a_phantom()
+
+    def test_denoise_a_phantom(self) -> None:
+        """A noisy phantom goes in; a quieter volume in the same place comes out, the source as it was."""
+        import numpy as np
+
+        rng = np.random.default_rng(0)
+        k, j, i = np.mgrid[-1:1:6j, -1:1:96j, -1:1:96j]
+        clean = 200.0 * (j**2 + i**2 < 0.7) + 100.0 * ((j - 0.2) ** 2 + i**2 < 0.1) + 0.0 * k
+        noisy = (clean + 20 * rng.standard_normal(clean.shape)).astype(np.float32)
+        source = slicer.util.addVolumeFromArray(noisy, name="Phantom")
+        source.SetSpacing(0.9, 0.8, 5.0)
+        source.SetOrigin(10, 20, 30)
+        self.delayDisplay("Denoising a phantom")
+        result = C2SDenoiseLogic().denoise(source, removedNoise=True, sigma=20.0)
+        self.delayDisplay("Looking at the result")
+        inside = clean == 200
+        before = float(noisy[inside].std())
+        after = float(slicer.util.arrayFromVolume(result.volume)[inside].std())
+        self.assertLess(after, 0.6 * before)
+        self.assertTrue(np.allclose(volumes.matrix_of(result.volume), volumes.matrix_of(source), atol=1e-9))
+        self.assertTrue(np.array_equal(slicer.util.arrayFromVolume(source), noisy))
+        self.assertEqual(json.loads(json.dumps(volumes.facts_of(result.volume)))["Content"], "denoised")
+        self.delayDisplay("Test passed")

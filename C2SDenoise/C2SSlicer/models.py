@@ -1,0 +1,111 @@
+"""The models to choose from, in a radiologist's words. Reads only the cards: no torch."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from C2SCore import card as cards
+from C2SCore.card import Card, ModelEntry
+from C2SCore.errors import UserError
+
+
+def entries() -> list[ModelEntry]:
+    """Bundled and own models, the default first."""
+    return cards.list_models()
+
+
+def find(name: str) -> ModelEntry:
+    """The model of this name, or in this file; `UserError` if there is none."""
+    path = Path(cards.find_model(name))
+    for entry in entries():
+        if Path(entry.path) == path:
+            return entry
+    return ModelEntry(path.stem, path, cards.read_card(path), False)
+
+
+def import_file(path: str | Path) -> str:
+    """Copy a model file to the user's models; its new name. Refused where the file is no model or the name is taken."""
+    path = Path(path)
+    cards.read_card(path)
+    name = cards.check_name(path.stem)
+    folder = cards.models_folder()
+    target = folder / f"{name}.safetensors"
+    if target.exists() or name in {entry.name for entry in entries()}:
+        raise UserError(
+            f"There is a model named {name!r} already; names must differ. Rename the file and import it again."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = target.with_suffix(".part")
+    try:
+        shutil.copyfile(path, partial)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+    return name
+
+
+def check_contrasts(card: Card, given: int) -> None:
+    """Raise `UserError` where the model needs other contrasts than are given."""
+    needed = card.auxiliary
+    if len(needed) != given:
+        wanted = (
+            f"{len(needed)} other contrast{'s' if len(needed) > 1 else ''} ({', '.join(needed)})" if needed else "none"
+        )
+        raise UserError(
+            f"{given} other contrasts are ticked; the model {card.name} needs {wanted}. "
+            "Tick these, in that order, or choose another model."
+        )
+
+
+def label(entry: ModelEntry) -> str:
+    """How a model is called in the list."""
+    return f"{entry.name}" if entry.bundled else f"{entry.name} (own)"
+
+
+def summary(card: Card) -> str:
+    """One line: what it was trained on."""
+    parts = []
+    if card.slices:
+        parts.append(f"{card.slices:,} slices")
+    what = " ".join(filter(None, [card.anatomy, ", ".join(card.contrasts)]))
+    if what:
+        parts.append(f"of {what}")
+    text = f"Trained on {' '.join(parts)}." if parts else (card.description or "Nothing is known of its training.")
+    if card.auxiliary:
+        text += f" Needs {', '.join(card.auxiliary)} beside the input."
+    return text
+
+
+def details(entry: ModelEntry) -> str:
+    """The card in lines, for the tooltip."""
+    card = entry.card
+    rows = [
+        ("Model", entry.name),
+        ("Description", card.description),
+        ("Trained on", ", ".join(card.trained_on)),
+        ("Contrasts", ", ".join(card.contrasts)),
+        ("Other contrasts needed", ", ".join(card.auxiliary)),
+        (
+            "Noise it knows (share of the signal)",
+            "{:.1%} to {:.1%}".format(*card.sigma_range) if card.sigma_range[1] else "",
+        ),
+        ("Date", card.date),
+        ("Licence", card.licence),
+        ("Source", card.attribution),
+        ("Note", card.note),
+    ]
+    return "\n".join(f"{name}: {value}" for name, value in rows if value)
+
+
+def fits(card: Card, sigma: float | None, signal: float | None) -> str:
+    """One sentence: is a volume of this noise inside what the model has seen? Empty while that is unknown."""
+    low, high = card.sigma_range
+    if not high or sigma is None or not signal or signal <= 0:
+        return ""
+    ratio, seen = sigma / signal, f"{low:.1%} to {high:.1%}"
+    if ratio < low:
+        return f"This volume has less noise ({ratio:.1%} of the signal) than the model knows ({seen}): little to gain."
+    if ratio > high:
+        return f"This volume has more noise ({ratio:.1%} of the signal) than the model knows ({seen}): adapt it."
+    return f"This volume is inside its range (noise {ratio:.1%} of the signal; seen {seen})."

@@ -1,0 +1,82 @@
+"""The noise of the chosen volume, measured in the background as soon as it is chosen; it also warms the worker up."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from C2SCore import events
+from C2SSlicer import install, job, run, volumes
+
+
+class NoiseWatch:
+    """Measures one volume at a time; results are remembered by volume and time of change.
+
+    `on_measured` gets the numbers `sigma`, `signal` and `snr`, or a line of text where they could not be had.
+    """
+
+    def __init__(self, worker: job.Worker, on_measured: Callable[[Mapping[str, Any] | str], None]) -> None:
+        self._worker, self._on_measured = worker, on_measured
+        self._task: job.Task | None = None
+        self._key: tuple[str, int] = ("", 0)
+        self._known: dict[tuple[str, int], Mapping[str, Any]] = {}
+        self._warm = False
+
+    def knows(self, volume: Any) -> bool:
+        return _key(volume) in self._known
+
+    def look(self, volume: Any) -> None:
+        """Measure this volume, unless that is known; nothing else is measured any more."""
+        key = _key(volume)
+        if key in self._known:
+            self.stop()
+            self._on_measured(self._known[key])
+            return
+        if self._task is not None and self._key == key:
+            return
+        self.stop()
+        folder = tempfile.TemporaryDirectory(prefix="C2SDenoise-", dir=run.temporary_folder())
+        path = str(Path(folder.name) / "volume.npy")
+        np.save(path, volumes.array_of(volume))
+        order = events.NoiseJob(job.new_id(), path)
+
+        def ended(ending: events.Message) -> None:
+            folder.cleanup()
+            if self._task is None or self._task.job is not order:
+                return
+            self._task = None
+            if isinstance(ending, events.Done):
+                self._known[key] = ending.numbers
+                self._on_measured(ending.numbers)
+            elif isinstance(ending, events.Failed):
+                self._on_measured(f"The noise could not be measured: {ending.message} {ending.advice}".strip())
+
+        self._key = key
+        self._task = self._worker.submit(order, on_end=ended, grace=job.STOP_GRACE)
+
+    def warm_up(self, on_ready: Callable[[Mapping[str, Any]], None]) -> None:
+        """Load PyTorch in the worker before it is needed, if it is installed; `on_ready` gets device and versions."""
+        if self._warm or install.missing([f"torch{install.TORCH}"]):
+            return
+        self._warm = True
+
+        def ended(ending: events.Message) -> None:
+            if isinstance(ending, events.Done):
+                on_ready(ending.numbers)
+
+        self._worker.submit(events.CheckJob(job.new_id()), on_end=ended, grace=job.STOP_GRACE)
+
+    def stop(self) -> None:
+        """Forget the measurement that runs."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+
+
+def _key(volume: Any) -> tuple[str, int]:
+    """A volume as it is now: the time of its last change says whether a measurement still holds."""
+    return volume.GetID(), volume.GetImageData().GetMTime()

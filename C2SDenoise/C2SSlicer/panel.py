@@ -1,0 +1,415 @@
+"""What the controls of C2S Denoise do. State lives in the parameter node; this class shows it and acts on it.
+
+An exception in a slot would be printed and swallowed by PythonQt, so every action goes through `_act`, which shows it.
+"""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from C2SCore import events
+from C2SCore.errors import UserError
+from C2SSlicer import delivery, evidence, install, job, models, sequences, status, volumes
+from C2SSlicer.compare import Comparison
+from C2SSlicer.noise_watch import NoiseWatch
+from C2SSlicer.run import Run
+
+SETTLED = 300  # milliseconds after the last move of the slider, when the result is measured again
+
+
+class Panel:
+    """The panel; `logic` does the denoising, `requirements` is the file that lists the Python packages."""
+
+    def __init__(self, ui: Any, logic: Any, requirements: str) -> None:
+        self.ui, self.logic = ui, logic
+        self.comparison = Comparison()
+        self.run: Run | None = None
+        self.refinement: delivery.Refinement | None = None
+        self._requirements = install.requirements(requirements)
+        self._parameters: Any = None
+        self._updating = False
+        self._sigma: Mapping[str, Any] = {}
+        self._worker = job.shared()
+        self._worker.on_log = self.log
+        self._watch = NoiseWatch(self._worker, self._measured)
+        self._evidence = evidence.Measurement(self._worker, self._evidence_measured)
+        self._settled = qt.QTimer()
+        self._settled.setSingleShot(True)
+        self._settled.setInterval(SETTLED)
+        self._settled.timeout.connect(self._measure_evidence)
+        self._failed = ""
+        self._connect()
+        self.ui.setupLabel.setText(install.preflight(self._requirements))
+
+    def _connect(self) -> None:
+        ui = self.ui
+        ui.applyButton.clicked.connect(self._on_apply)
+        ui.contrastSelector.checkedNodesChanged.connect(self._on_contrasts)
+        ui.modelBox.currentIndexChanged.connect(self._on_model)
+        ui.importButton.clicked.connect(self._on_import)
+        ui.detailSlider.valueChanged.connect(self._on_detail)
+        ui.sideBySideButton.toggled.connect(self._on_side_by_side)
+        ui.revealButton.toggled.connect(self._on_reveal)
+        ui.flickerButton.toggled.connect(self._on_flicker)
+        ui.referenceSelector.currentNodeChanged.connect(self._on_reference)
+        ui.logText.setMaximumBlockCount(job.LOG_LINES)
+
+    def close(self) -> None:
+        """The module goes: nothing of ours runs on, and the layout is as it was."""
+        self._stop_all()
+        self.comparison.close()
+        self._worker.on_log = None
+
+    def scene_closes(self) -> None:
+        """What was made belongs to the scene that goes."""
+        self._stop_all()
+        self.comparison.close()
+        self.refinement = None
+        self._failed = ""
+
+    def _stop_all(self) -> None:
+        self._settled.stop()
+        self._watch.stop()
+        self._evidence.stop()
+        if self.run is not None and not self.run.finished:
+            self.run.cancel()
+
+    # ---- showing the state
+
+    def set_parameters(self, parameters: Any) -> None:
+        """Bind to the parameter node of a scene, or to none."""
+        self._parameters = parameters
+        if parameters is not None:
+            self._fill_models()
+            self._check_contrasts()
+            self.update()
+
+    def update(self) -> None:
+        """Bring every control up to date with parameters, scene and run."""
+        if self._parameters is None or self._updating:
+            return
+        self._updating = True
+        try:
+            self._act(self._update)
+        finally:
+            self._updating = False
+
+    def _update(self) -> None:
+        ui, p = self.ui, self._parameters
+        source, result = p.inputVolume, p.resultVolume
+        running = self.run is not None and not self.run.finished
+        frames = sequences.number_of_frames(source)
+        for widget in (ui.framesLabel, ui.framesBox):
+            widget.setVisible(frames > 1)
+        ui.adaptMinutesSpinBox.setEnabled(p.adapt)
+        ui.noiseLevelSpinBox.setEnabled(p.manualNoise)
+        for section in (ui.inputSection, ui.modelSection, ui.noiseSection):
+            section.setEnabled(not running)
+        ui.outputSelector.setEnabled(not running)
+        self._update_model()
+        self._update_noise(source)
+        self._update_apply(source, running)
+        comparable = result is not None and p.resultSource is not None and not running
+        for button in (ui.sideBySideButton, ui.revealButton, ui.flickerButton):
+            button.setEnabled(comparable)
+        if self.comparison.shown and not comparable and not running:
+            ui.sideBySideButton.setChecked(False)
+        self._update_evidence(result)
+
+    def _update_apply(self, source: Any, running: bool) -> None:
+        button = self.ui.applyButton
+        button.setText(_("Cancel") if running else _("Apply"))
+        button.setEnabled(running or source is not None)
+        if running:
+            button.setToolTip(_("Stop; the scene stays as it was."))
+        elif source is None:
+            button.setToolTip(_("Choose a volume to denoise."))
+        else:
+            button.setToolTip(_("Denoise {name}; it is not changed.").format(name=source.GetName()))
+        self.ui.progressBar.setVisible(running)
+        if running:
+            self._show_progress(self.run)
+        elif self._failed:
+            self.ui.statusLabel.setText(status.failed(self._failed))
+        elif self.run is not None and self.run.state == "cancelled":
+            self.ui.statusLabel.setText(_("Cancelled. The scene is as it was."))
+        elif self.run is not None and self.run.state == "done" and self._parameters.resultVolume is not None:
+            self.ui.statusLabel.setText(status.done(self.run))
+        else:
+            ready = _("Ready.") if source is not None else _("Load a volume, or choose one under Input.")
+            self.ui.statusLabel.setText(ready)
+
+    def _update_model(self) -> None:
+        entry = self._entry()
+        if entry is None:
+            self.ui.modelSummaryLabel.setText(_("There is no model. Import one."))
+            return
+        fit = models.fits(entry.card, self._sigma.get("sigma"), self._sigma.get("signal"))
+        self.ui.modelSummaryLabel.setText(f"{models.summary(entry.card)} {fit}".strip())
+        self.ui.modelBox.setToolTip(models.details(entry))
+        needed = entry.card.auxiliary
+        self.ui.contrastSelector.setEnabled(bool(needed))
+        self.ui.contrastLabel.setEnabled(bool(needed))
+
+    def _update_noise(self, source: Any) -> None:
+        if source is None or source.GetImageData() is None:
+            self._sigma = {}
+            self._watch.stop()
+            self.ui.measuredLabel.setText("–")
+        elif self.run is None or self.run.finished:
+            if not self._watch.knows(source):
+                self.ui.measuredLabel.setText(_("measuring…"))
+            self._watch.look(source)
+
+    def _update_evidence(self, result: Any) -> None:
+        text = self._parameters.evidence
+        numbers = json.loads(text) if text and result is not None else {}
+        ui = self.ui
+        ui.verdictLabel.setText(evidence.sentence(numbers) if numbers else _("Appears here after a run."))
+        ui.evidenceLabel.setText(evidence.as_html(numbers))
+        ui.evidenceLabel.setToolTip(evidence.explanation(numbers) or _("Numbers measured on this result."))
+        ui.evidenceLabel.setVisible(bool(numbers))
+
+    def _act(self, action: Callable[..., Any], *arguments: Any) -> None:
+        """Do it, and show what goes wrong where the user looks."""
+        try:
+            action(*arguments)
+        except UserError as error:
+            self._fail(str(error))
+        except Exception as error:
+            self.log(traceback.format_exc())
+            self._fail(f"{type(error).__name__}: {error}")
+
+    def _fail(self, message: str) -> None:
+        self._failed = message
+        self.ui.statusLabel.setText(status.failed(message))
+
+    def log(self, text: str) -> None:
+        self.ui.logText.appendPlainText(text)
+
+    # ---- input and model
+
+    def _fill_models(self) -> None:
+        box = self.ui.modelBox
+        blocked = box.blockSignals(True)
+        box.clear()
+        for entry in models.entries():
+            box.addItem(models.label(entry), entry.name)
+        index = box.findData(self._parameters.model)
+        box.setCurrentIndex(max(index, 0) if box.count else -1)
+        box.blockSignals(blocked)
+        if box.count:
+            self._on_model(box.currentIndex)
+
+    def _entry(self) -> Any:
+        return next((e for e in models.entries() if e.name == self._parameters.model), None)
+
+    def _on_model(self, index: int) -> None:
+        if self._parameters is not None and index >= 0:
+            self._parameters.model = self.ui.modelBox.itemData(index)
+
+    def _on_import(self) -> None:
+        def act() -> None:
+            path = self.ui.importPathEdit.currentPath
+            if not path:
+                raise UserError("No file is chosen. Choose a model file (.safetensors) and press Import.")
+            self._parameters.model = models.import_file(path)
+            self._fill_models()
+            self._failed = ""
+            self.update()
+
+        self._act(act)
+
+    def _on_contrasts(self) -> None:
+        if self._parameters is not None and not self._updating:
+            self._parameters.otherContrasts = list(self.ui.contrastSelector.checkedNodes())
+
+    def _check_contrasts(self) -> None:
+        """Tick what the parameter node says."""
+        chosen = {n.GetID() for n in self._parameters.otherContrasts if n is not None}
+        selector = self.ui.contrastSelector
+        blocked = selector.blockSignals(True)
+        for number in range(selector.nodeCount()):
+            volume = selector.nodeFromIndex(number)
+            selector.setCheckState(volume, qt.Qt.Checked if volume.GetID() in chosen else qt.Qt.Unchecked)
+        selector.blockSignals(blocked)
+
+    def _measured(self, found: Mapping[str, Any] | str) -> None:
+        """The noise of the chosen volume is known."""
+        if isinstance(found, str):
+            self._sigma = {}
+            self.ui.measuredLabel.setText(found)
+            return
+        self._sigma = found
+        self.ui.measuredLabel.setText(status.noise(found))
+        if self._parameters is not None:
+            if not self._parameters.manualNoise and found.get("sigma"):
+                self._parameters.noiseLevel = float(found["sigma"])
+            self._update_model()
+        self._watch.warm_up(self._ready)
+
+    def _ready(self, numbers: Mapping[str, Any]) -> None:
+        self.ui.setupLabel.setText(status.device(numbers))
+
+    # ---- apply and cancel
+
+    def _on_apply(self) -> None:
+        if self.run is not None and not self.run.finished:
+            self.run.cancel()
+            self._show_progress(self.run)
+            return
+        self._failed = ""
+        self._act(self._start)
+        self.update()
+
+    def _start(self) -> None:
+        p = self._parameters
+        volumes.check_scalar(p.inputVolume)
+        if not install.ensure(self._requirements, self.ui.wheelsPathEdit.currentPath):
+            raise UserError("Nothing was installed, so nothing was denoised. Apply again when you want to install.")
+        self.ui.setupLabel.setText(install.preflight(self._requirements))
+        self._watch.stop()
+        self._evidence.stop()
+        self.run = self.logic.denoise(
+            p.inputVolume,
+            p.outputVolume,
+            p.model,
+            tuple(n for n in p.otherContrasts if n is not None) if self.ui.contrastSelector.enabled else (),
+            allFrames=p.frames.value == "all" and sequences.number_of_frames(p.inputVolume) > 1,
+            sigma=p.noiseLevel if p.manualNoise else "auto",
+            noise=p.noiseKind.value,
+            detail=p.detail / 100,
+            removedNoise=p.keepNoise,
+            uncertainty=p.keepUncertainty,
+            adaptMinutes=p.adaptMinutes if p.adapt else 0,
+            device=p.device.value,
+            wait=False,
+            onProgress=self._show_progress,
+            onEnd=self._ended,
+        )
+
+    def _show_progress(self, run: Run) -> None:
+        bar = self.ui.progressBar
+        bar.setMaximum(1000 if run.fraction is not None else 0)
+        if run.fraction is not None:
+            bar.setValue(round(1000 * run.fraction))
+        self.ui.statusLabel.setText(status.running(run))
+
+    def _ended(self, run: Run) -> None:
+        if run is self.run:
+            self._act(self._show_end, run)
+
+    def _show_end(self, run: Run) -> None:
+        p = self._parameters
+        if run.state == "failed":
+            if run.failure.traceback:
+                self.log(run.failure.traceback)
+            self._failed = f"{run.failure.message} {run.failure.advice}".strip()
+        for warning in run.result.warnings if run.result else ():
+            self.log(warning)
+        parameters = p if p is not None else self.logic.getParameterNode()  # the module may not be shown now
+        if run.state == "done":
+            self.refinement = run.refinement
+            parameters.resultSource = slicer.mrmlScene.GetNodeByID(run.request.source)
+            parameters.resultVolume, parameters.resultNoise = run.result.volume, run.result.noise
+            parameters.evidence = json.dumps(run.result.numbers)
+            if p is not None:
+                self._after_result()
+        self.update()
+
+    def _after_result(self) -> None:
+        p = self._parameters
+        self.update()
+        if p.detail > 0 or p.referenceVolume is not None:
+            self._settled.start()
+        if p.showWhenDone:
+            self.ui.sideBySideButton.setChecked(True)
+            self._on_side_by_side(True)
+
+    # ---- detail, after the run
+
+    def _on_detail(self, percent: float) -> None:
+        if self._parameters is not None and (self.run is None or self.run.finished):
+            self._act(self._refine, percent / 100)
+
+    def _refine(self, detail: float) -> None:
+        """Move the result in place, without inference."""
+        p = self._parameters
+        if p.resultVolume is None or p.resultSource is None:
+            return
+        if self.refinement is None or self.refinement.output != p.resultVolume.GetID():
+            self.refinement = delivery.Refinement.from_scene(p.resultVolume, p.resultSource, p.resultNoise)
+        if (
+            self.refinement is not None
+            and abs(self.refinement.detail - detail) > 1e-6
+            and self.refinement.apply(detail)
+        ):
+            self._settled.start()
+
+    # ---- evidence
+
+    def _on_reference(self, node: Any = None) -> None:
+        if self._parameters is not None and not self._updating:
+            self._settled.start()
+
+    def _measure_evidence(self) -> None:
+        self._act(self._start_measurement)
+
+    def _start_measurement(self) -> None:
+        p = self._parameters
+        if p is None or p.resultVolume is None or p.resultSource is None:
+            return
+        arrays = {"source": volumes.array_of(p.resultSource), "denoised": volumes.array_of(p.resultVolume)}
+        if arrays["source"].shape != arrays["denoised"].shape:
+            return
+        if p.referenceVolume is not None:
+            install.ensure_evaluation()
+            arrays["reference"] = volumes.resampled(p.referenceVolume, p.resultSource)
+        self._evidence.start(arrays, float(volumes.facts_of(p.resultVolume).get("Sigma", 0)))
+
+    def _evidence_measured(self, ending: events.Message) -> None:
+        if (
+            isinstance(ending, events.Done)
+            and self._parameters is not None
+            and self._parameters.resultVolume is not None
+        ):
+            self._parameters.evidence = json.dumps(ending.numbers)
+        elif isinstance(ending, events.Failed):
+            self._fail(f"{ending.message} {ending.advice}".strip())
+        self.update()
+
+    # ---- comparing
+
+    def _on_side_by_side(self, on: bool) -> None:
+        def act() -> None:
+            p = self._parameters
+            if on and p is not None and p.resultVolume is not None and p.resultSource is not None:
+                self.comparison.show(p.resultSource, p.resultVolume, p.resultNoise)
+            elif not on:
+                for button in (self.ui.revealButton, self.ui.flickerButton):
+                    button.setChecked(False)
+                self.comparison.close()
+
+        self._act(act)
+
+    def _on_reveal(self, on: bool) -> None:
+        self._act(self._over, self.ui.revealButton, self.ui.flickerButton, self.comparison.reveal, on)
+
+    def _on_flicker(self, on: bool) -> None:
+        self._act(self._over, self.ui.flickerButton, self.ui.revealButton, self.comparison.flicker, on)
+
+    def _over(self, mine: Any, other: Any, show: Callable[[bool], None], on: bool) -> None:
+        """Reveal and flicker need the side-by-side view, and exclude each other."""
+        if on:
+            other.setChecked(False)
+            if not self.comparison.shown:
+                self.ui.sideBySideButton.setChecked(True)
+                self._on_side_by_side(True)
+        show(on)

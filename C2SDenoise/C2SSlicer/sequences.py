@@ -1,0 +1,50 @@
+"""Time series: the frames of a sequence as volumes, and a result that plays along with its source."""
+
+from __future__ import annotations
+
+import slicer
+
+
+def sequence_of(volume):
+    """(browser, sequence) of which this volume is the visible frame; (None, None) for an ordinary volume."""
+    if volume is None:
+        return None, None
+    for browser in slicer.util.getNodesByClass("vtkMRMLSequenceBrowserNode"):
+        sequence = browser.GetSequenceNode(volume)
+        if sequence is not None and sequence.GetNumberOfDataNodes() > 0:
+            return browser, sequence
+    return None, None
+
+
+def number_of_frames(volume) -> int:
+    """Frames of the sequence that this volume shows; 1 for an ordinary volume."""
+    sequence = sequence_of(volume)[1]
+    return 1 if sequence is None else sequence.GetNumberOfDataNodes()
+
+
+def frame(volume, index: int):
+    """Data node of one frame (not in the scene); the volume itself if it is not part of a sequence."""
+    sequence = sequence_of(volume)[1]
+    return volume if sequence is None else sequence.GetNthDataNode(index)
+
+
+def create_sequence_like(volume, name: str):
+    """An empty sequence with the index of the one that `volume` shows."""
+    source = sequence_of(volume)[1]
+    sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", slicer.mrmlScene.GenerateUniqueName(name))
+    sequence.SetIndexName(source.GetIndexName())
+    sequence.SetIndexUnit(source.GetIndexUnit())
+    sequence.SetIndexType(source.GetIndexType())
+    return sequence
+
+
+def add_frame(sequence, source_volume, index: int, node) -> None:
+    """Store a copy of `node` as frame `index`, at the index value of the source's frame."""
+    sequence.SetDataNodeAtValue(node, sequence_of(source_volume)[1].GetNthIndexValue(index))
+
+
+def play_along(sequence, source_volume, proxy) -> None:
+    """Let `proxy` show the frame of `sequence` that belongs to the frame that `source_volume` shows, from now on."""
+    browser = sequence_of(source_volume)[0]
+    browser.AddProxyNode(proxy, sequence, False)
+    browser.SetSaveChanges(sequence, False)
