@@ -36,9 +36,9 @@ class ResidualChecks:
 
     `noise_before` and `noise_after` are standard deviations in the foreground. `noise_after` is seen in the high
     frequencies of flat places only, and not below a tenth of `noise_before`: a blurred image passes, so read it with
-    the verdict. SNR is the foreground's median over them. `removed` is the residual's standard deviation over the noise's:
-    near 1 for all of the noise, more for more than noise. The autocorrelations are of neighbours along (J, I): in the
-    residual, and in noise with the spectrum of this scan. None where there is nothing to measure.
+    the verdict. SNR is the foreground's median over them. `removed` is the residual's standard deviation over that of
+    the noise: near 1 for all of the noise, above for more than noise. The autocorrelations are of neighbours along
+    (J, I): in the residual, and in noise with the spectrum of this scan. None where there is nothing to measure.
     """
 
     noise_before: float
