@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 
@@ -85,15 +86,17 @@ class qSlicerApplication(QtWidgets.QApplication):
         self._modules = qSlicerModuleManager()
         self._io = qSlicerCoreIOManager(scene, self._folder)
         self._extensions = qSlicerExtensionsManagerModel()
-        self._layouts = qSlicerLayoutManager(self._logic, scene)
         self._options = qSlicerCommandOptions()
+        # Without a main window Slicer has no layout manager.
+        self._layouts = qSlicerLayoutManager(self._logic, scene) if main_window else None
         self._window = qSlicerMainWindow(self._layouts, self._modules) if main_window else None
 
     def finish(self) -> None:
-        self._layouts.dispose()
         if self._window is not None:
+            self._layouts.dispose()
             self._window.deleteLater()
-        self._window = None
+        self._window = self._layouts = None
+        shutil.rmtree(self._folder, ignore_errors=True)
         while self.overrideCursor() is not None:
             self.restoreOverrideCursor()
 
@@ -119,7 +122,7 @@ class qSlicerApplication(QtWidgets.QApplication):
     def applicationLogic(self) -> object:
         return self._logic
 
-    def layoutManager(self) -> QtCore.QObject:
+    def layoutManager(self) -> QtCore.QObject | None:
         return self._layouts
 
     def moduleManager(self) -> QtCore.QObject:

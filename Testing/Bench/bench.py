@@ -50,9 +50,11 @@ class Bench:
         self._application.start(slicer.mrmlScene, main_window)
         self._hierarchy = SubjectHierarchy(slicer.mrmlScene)
         self._logics = self._core_logics()
-        self.pip_calls: list[tuple] = []
+        self.pip_calls: list[tuple] = []  # (arguments, options) of each call: the bench installs nothing
+        self._pip = slicer.util.pip_install, slicer.util.pip_uninstall
         slicer.util.pip_install = lambda *arguments, **options: self.pip_calls.append((arguments, options))
         slicer.util.pip_uninstall = slicer.util.pip_install
+        self._injected: dict[str, Any] = {}
         self._paths = list(sys.path)
         self.expected: list[str] = []
 
@@ -93,6 +95,11 @@ class Bench:
         widget.onReload()
         self.process_events()
         return getattr(slicer.modules, widget.moduleName + "Widget")
+
+    def startup_completed(self) -> None:
+        """The moment when Slicer has loaded all modules, for which they may have registered work."""
+        slicer.app.startupCompleted.emit()
+        self.process_events()
 
     # Hands and eyes
 
@@ -187,7 +194,6 @@ class Bench:
 
     def inject(self, name: str, module: Any) -> None:
         """Put a fake Python module (PyTorchUtils, slicer.packaging …) in place until the end of the test."""
-        self._injected = getattr(self, "_injected", {})
         self._injected.setdefault(name, sys.modules.get(name))
         sys.modules[name] = module
         if name.startswith("slicer."):
@@ -228,12 +234,13 @@ class Bench:
         slicer.mrmlScene.Clear(True)
         self._logics = {}
         slicer.modules = types.SimpleNamespace()
-        for name, before in getattr(self, "_injected", {}).items():
+        for name, before in self._injected.items():
             sys.modules.pop(name, None)
             if before is not None:
                 sys.modules[name] = before
             elif name.startswith("slicer."):
                 delattr(slicer, name.partition(".")[2])
+        slicer.util.pip_install, slicer.util.pip_uninstall = self._pip
         sys.path[:] = self._paths
         self._application.setTestingEnabled(True)
         gc.collect()
@@ -255,10 +262,9 @@ def _ancestors(widget: Any) -> Iterator[Any]:
         parent = parent.parentWidget()
 
 
-@pytest.fixture
-def bench() -> Iterator[Bench]:
+def _session(main_window: bool) -> Iterator[Bench]:
     """A session; at its end the test fails on every fault that the application would have swallowed."""
-    session = Bench()
+    session = Bench(main_window)
     try:
         yield session
     finally:
@@ -266,3 +272,15 @@ def bench() -> Iterator[Bench]:
     problems = session.unmet()
     if problems:
         pytest.fail("the application would have gone on in silence after:\n" + "\n".join(problems), pytrace=False)
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    """Slicer with its main window."""
+    yield from _session(main_window=True)
+
+
+@pytest.fixture
+def headless_bench() -> Iterator[Bench]:
+    """Slicer with --no-main-window: no layout manager, no views."""
+    yield from _session(main_window=False)

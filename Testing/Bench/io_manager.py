@@ -58,6 +58,8 @@ class qSlicerCoreIOManager(QtCore.QObject):
             return False
         if hasattr(node, "CreateDefaultDisplayNodes"):
             node.CreateDefaultDisplayNodes()
+        if file_type == "SequenceFile":
+            self._browse(node)
         if loaded is not None:
             loaded.AddItem(node)
         if file_type == "VolumeFile" and properties.get("show", True):
@@ -65,6 +67,12 @@ class qSlicerCoreIOManager(QtCore.QObject):
             logic.GetSelectionNode().SetReferenceActiveVolumeID(node.GetID())
             logic.PropagateVolumeSelection()
         return True
+
+    def _browse(self, sequence: object) -> None:
+        """A browser for a loaded sequence, with the node that shows its current frame."""
+        browser = self._scene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", f"{sequence.GetName()} browser")
+        browser.SetAndObserveMasterSequenceNodeID(sequence.GetID())
+        slicer.modules.sequences.logic().UpdateProxyNodesFromSequences(browser)
 
     def loadScene(self, path: str, clear: bool = True) -> bool:
         return self._load_scene(path, clear)

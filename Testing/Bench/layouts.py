@@ -193,7 +193,7 @@ class qSlicerLayoutManager(QtCore.QObject):
         logic = slicer.vtkMRMLSliceLogic()
         logic.SetMRMLApplicationLogic(self._application_logic)
         logic.SetMRMLScene(self._scene)
-        logic.AddSliceNode(node.GetLayoutName())
+        logic.SetSliceNode(node)
         self._logics.AddItem(logic)
         logic.ResizeSliceNode(256, 256)
         return qMRMLSliceWidget(node, logic)

@@ -15,7 +15,7 @@ from .wrapping import wrap
 
 
 def import_module(path: str) -> ModuleType:
-    """Import a module file as Slicer's factory does: its folder is appended to sys.path, the file runs under its name."""
+    """Import a module file as Slicer's factory does: its folder goes to the end of sys.path, its name is the file's."""
     folder, name = os.path.dirname(path), os.path.splitext(os.path.basename(path))[0]
     if folder not in sys.path:
         sys.path.append(folder)

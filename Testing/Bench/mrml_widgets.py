@@ -172,7 +172,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         return self._model.scene
 
     def _refresh(self) -> None:
-        """Fill the list anew. The current node stays; if it is gone or the list was empty, "none" or the first is next."""
+        """Fill the list anew. The current node stays; if it is gone or the list was empty, the first entry is next."""
         nodes = self._model.nodes()
         unset = not self._current and self.nodeCount() > 0 and not self._none_enabled
         self._box.blockSignals(True)
