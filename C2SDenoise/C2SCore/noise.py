@@ -199,8 +199,11 @@ def is_magnitude(volume: np.ndarray, mask: np.ndarray, sigma: float) -> bool:
     if sigma <= 0 or volume.min() < 0 or away.sum() < 500:
         return False
     values = volume[away]
-    # Where most of the background is exactly zero it was masked or clipped away: nothing to correct there.
-    if (values == 0).mean() > 0.3:
+    # Zeros beyond what rounding to whole numbers makes: the background was masked, or windowed to a range that begins above 0. Then an
+    # unknown offset is gone, and the statistics of a magnitude no longer hold.
+    whole = bool(np.all(values[:10000] == np.round(values[:10000])))
+    rounded = 1 - np.exp(-((0.5 / sigma) ** 2) / 2) if whole else 0.0
+    if (values == 0).mean() > 3 * rounded + 0.003:
         return False
     middle = np.median(values)
     spread = np.quantile(values, 0.75) - np.quantile(values, 0.25)

@@ -1,0 +1,94 @@
+"""A denoiser over many slices: in batches, in tiles where slices are large, on smaller ones or the CPU where memory ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from C2SCore.denoiser import Denoiser
+from C2SCore.device import autocast
+from C2SCore.tiling import OVERLAP, blend
+
+CPU_PIXELS = 2**19  # per pass: larger passes are no faster there and take more memory
+GPU_PIXELS = 2**24
+SMALLEST_TILE = 4 * OVERLAP
+
+
+@dataclass
+class SlicePass:
+    """Runs h on stacks of slices and adapts to the memory that there is.
+
+    `pixels` is the largest pass; it only ever shrinks. `say` gets one sentence for every change.
+    """
+
+    denoiser: Denoiser
+    device: torch.device
+    say: Callable[[str], None] = lambda text: None
+    pixels: int = 0
+    precision: str = "auto"
+    failures: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self.pixels = self.pixels or (CPU_PIXELS if self.device.type == "cpu" else GPU_PIXELS)
+        self.denoiser = self.denoiser.to(self.device)
+
+    def slices_per_pass(self, height: int, width: int) -> int:
+        """How many slices fit one pass (at least 1: larger slices are tiled)."""
+        return max(1, self.pixels // (height * width))
+
+    def run(self, x: Tensor, sigma: Tensor, aux: Tensor | None, sigma_data: Tensor) -> Tensor:
+        """h of x (N, 1, H, W), on the CPU; sigma (N,) or (N, 1, H, W), aux (N, A, H, W) or None, sigma_data (N,)."""
+        while True:
+            try:
+                return self._run(x, sigma, aux, sigma_data)
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
+                    raise
+            # Outside the handler, so that the failed pass and its memory are gone.
+            self._shrink(x.shape[-2] * x.shape[-1])
+
+    def _run(self, x: Tensor, sigma: Tensor, aux: Tensor | None, sigma_data: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        step = self.slices_per_pass(height, width)
+        if height * width <= self.pixels:
+            parts = [self._pass(x, sigma, aux, sigma_data, slice(n, n + step)) for n in range(0, len(x), step)]
+            return torch.cat(parts)
+        tile = max(SMALLEST_TILE, int(self.pixels**0.5) // 16 * 16)
+
+        def one(rows: slice, columns: slice) -> Tensor:
+            near = None if aux is None else aux[..., rows, columns]
+            level = sigma if sigma.dim() == 1 else sigma[..., rows, columns]
+            parts = [
+                self._pass(x[..., rows, columns], level, near, sigma_data, slice(n, n + 1)) for n in range(len(x))
+            ]
+            return torch.cat(parts)
+
+        return blend(one, (len(x), 1, height, width), tile)
+
+    def _pass(self, x: Tensor, sigma: Tensor, aux: Tensor | None, sigma_data: Tensor, rows: slice) -> Tensor:
+        with torch.no_grad(), autocast(self.device, self.precision):
+            given = [None if v is None else v[rows].to(self.device) for v in (x, sigma, aux, sigma_data)]
+            return self.denoiser(*given).float().cpu()
+
+    def _shrink(self, slice_pixels: int) -> None:
+        self.failures += 1
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if self.pixels > SMALLEST_TILE**2:
+            self.pixels = max(SMALLEST_TILE**2, min(self.pixels, 2 * slice_pixels) // 2)
+            self.say(f"Memory ran out: going on with at most {self.pixels} pixels at a time.")
+        elif self.device.type != "cpu":
+            self.say(f"Memory of {self.device} ran out even for small tiles: going on with the processor, which is slower.")
+            self.device, self.pixels = torch.device("cpu"), CPU_PIXELS
+            self.denoiser = self.denoiser.to(self.device)
+        else:
+            raise MemoryError(f"A tile of {SMALLEST_TILE} x {SMALLEST_TILE} pixels does not fit the memory that is left. Close other programs.")
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, on any device (their types differ)."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
