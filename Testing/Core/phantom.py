@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from C2SCore.scan import Scan
+
 
 def phantom(shape: tuple[int, int, int] = (6, 96, 96), seed: int = 0) -> np.ndarray:
     """(K, J, I) float32; tissue between 400 and 1000, background 0; slices differ."""
@@ -35,3 +37,10 @@ def noisy(clean: np.ndarray, sigma: float | np.ndarray, kind: str = "gaussian", 
     if kind == "rician":
         return np.hypot(clean + sigma * first, sigma * second).astype(np.float32)
     return (clean + sigma * first).astype(np.float32)
+
+
+def make_scan(seed: int = 0, shape: tuple[int, int, int] = (3, 40, 48), sigma: float = 60.0) -> Scan:
+    """A noisy phantom, 1 x 1 x 3 mm, axial."""
+    matrix = np.diag([-1.0, -1.0, 3.0, 1.0])
+    matrix[:3, 3] = 20, 25, -5
+    return Scan(noisy(phantom(shape, seed), sigma, seed=seed), (1.0, 1.0, 3.0), matrix, f"scan{seed}")

@@ -1,0 +1,253 @@
+"""Many scans: on one machine in several processes, or on a cluster; what fails is recorded and does not stop the rest.
+
+The record (`batch.json` for programs, `batch.csv` for spreadsheets, in the output folder) is rewritten after every
+scan, so that an interrupted batch can be resumed: what is recorded as done with the same settings, from an unchanged
+file, and whose output is still there, is passed over.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import multiprocessing
+import os
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from C2SCore import files, scanjob
+from C2SCore.errors import UserError
+from C2SCore.images import WRITABLE, stem_of, suffix_of
+from C2SCore.scanjob import ScanJob
+from C2SCore.writing import atomic, check_writable, write_json
+
+DONE, FAILED, SKIPPED = "done", "failed", "skipped"
+_DIED = "Its process died, as a rule for lack of memory. Use fewer workers, or a machine with more memory."
+
+
+@dataclass(frozen=True)
+class Record:
+    """What became of one scan; `state` is done, failed or skipped (done by an earlier batch)."""
+
+    scan: str
+    output: str
+    state: str
+    error: str = ""
+    details: str = ""  # traceback of an error that is no `UserError`
+    fingerprint: str = ""
+    sigma: float | None = None
+    snr_before: float | None = None
+    snr_after: float | None = None
+    snr_gain_db: float | None = None
+    verdict: str = ""
+    warnings: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+
+def output_name(path: str | Path) -> str:
+    """A file name for the result of a scan: its own, with its format where that can be written, else `.nrrd`."""
+    file, part = files.split_part(path)
+    suffix = suffix_of(file)
+    known = suffix in WRITABLE or suffix in (".nhdr", ".mhd", ".h5", ".hdf5", ".dcm")
+    name = stem_of(file) if known else file.name
+    return (f"{name}_{part}" if part else name) + (suffix if suffix in WRITABLE else ".nrrd")
+
+
+def plan(inputs: Sequence[str | Path], folder: str | Path, template: ScanJob) -> list[ScanJob]:
+    """One job per scan in `inputs` (scans, and folders that are searched); the output tree mirrors that of the folders.
+
+    Raises `UserError` if nothing is found, or two scans would be written to one file.
+    """
+    folder = Path(folder)
+    found: list[tuple[Path, Path]] = []  # scan, folder of its output
+    for entry in map(Path, inputs):
+        if not entry.is_dir() or files.is_scan(entry):
+            found.append((entry, folder))
+            continue
+        for path in files.find_scans(entry):
+            inside = files.split_part(path)[0].parent.relative_to(entry)
+            if not path.absolute().is_relative_to(folder.absolute()):  # an output folder below the input
+                found.append((path, folder / inside))
+    if not found:
+        raise UserError(f"No scan was found in {', '.join(map(str, inputs))}; one is needed. Check the paths.")
+    jobs: dict[str, ScanJob] = {}
+    for path, place in found:
+        output = str(place / output_name(path))
+        if output in jobs:
+            raise UserError(
+                f"{jobs[output].scan} and {path} would both be written to {output}; names must differ. "
+                "Give the folder above them, or run them one by one."
+            )
+        jobs[output] = dataclasses.replace(template, scan=str(path), output=output)
+    return list(jobs.values())
+
+
+def run(
+    jobs: Sequence[ScanJob],
+    folder: str | Path,
+    *,
+    workers: int = 1,
+    scheduler: str = "",
+    resume: bool = False,
+    listen: Callable[[Record, int, int], None] = lambda record, done, total: None,
+) -> list[Record]:
+    """Does all jobs and returns their records in the order of `jobs`; `listen(record, done, total)` hears of each.
+
+    `workers` processes on this machine, or the workers of a Dask scheduler at the address `scheduler`, which must see
+    the same files. Raises `UserError` only for what concerns all of them (output folder, model, scheduler).
+    """
+    if workers < 1:
+        raise UserError(f"The number of workers is {workers}; it must be at least 1.")
+    folder = Path(folder)
+    check_writable(folder / "batch.json")
+    scanjob.load_model(jobs[0].model)  # fails here once, and not for every scan
+    before = _read_record(folder) if resume else {}
+    records: dict[str, Record] = {}
+    waiting = []
+    for job in jobs:
+        old = before.get(job.output)
+        if old and old.state != FAILED and old.fingerprint == fingerprint(job) and Path(job.output).is_file():
+            records[job.output] = dataclasses.replace(old, state=SKIPPED)
+        else:
+            waiting.append(job)
+    for record in list(records.values()):
+        listen(record, len(records), len(jobs))
+    if scheduler:
+        results = _on_cluster(waiting, scheduler)
+    elif workers > 1:
+        results = _in_processes(waiting, workers)
+    else:
+        results = map(run_one, waiting)
+    for record in results:
+        records[record.output] = record
+        _write_record(folder, [records[j.output] for j in jobs if j.output in records])
+        listen(record, len(records), len(jobs))
+    if not waiting:
+        _write_record(folder, [records[j.output] for j in jobs])
+    return [records[job.output] for job in jobs]
+
+
+def run_one(job: ScanJob) -> Record:
+    """One job; whatever goes wrong becomes part of the record."""
+    try:
+        mark = fingerprint(job)
+        report = scanjob.run(job)
+    except UserError as error:
+        return Record(job.scan, job.output, FAILED, str(error))
+    except Exception as error:  # one scan must not stop the others
+        return Record(job.scan, job.output, FAILED, f"{type(error).__name__}: {error}", traceback.format_exc())
+    kept = {f.name: report[f.name] for f in dataclasses.fields(Record) if f.name in report}
+    return Record(**(kept | {"state": DONE, "fingerprint": mark, "warnings": tuple(report["warnings"])}))
+
+
+def fingerprint(job: ScanJob) -> str:
+    """Changes with the settings and with the size or time of the scan's file; empty if there is no such file."""
+    try:
+        facts = files.split_part(job.scan)[0].stat()
+    except OSError:
+        return ""
+    return json.dumps([dataclasses.asdict(job), facts.st_size, facts.st_mtime_ns])
+
+
+def _in_processes(jobs: Sequence[ScanJob], workers: int) -> Iterator[Record]:
+    """Jobs in a pool of fresh processes. One that dies (out of memory) breaks the pool: the rest go on one by one."""
+    waiting, alone = list(jobs), False
+    threads = max(1, _cores() // workers)
+    while waiting:
+        now = waiting[:1] if alone else waiting
+        finished = set()
+        with _pool(min(workers, len(now)), threads) as pool:
+            futures = {pool.submit(run_one, job): job for job in now}
+            for future in as_completed(futures):
+                job = futures[future]
+                try:
+                    record = future.result()
+                except BrokenProcessPool:
+                    if not alone:
+                        continue  # which of them killed it shows when each runs by itself
+                    record = Record(job.scan, job.output, FAILED, _DIED)
+                finished.add(job.output)
+                yield record
+        waiting = [job for job in waiting if job.output not in finished]
+        alone = True
+
+
+def _pool(workers: int, threads: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _set_threads, (threads,))
+
+
+def _set_threads(threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _on_cluster(jobs: Sequence[ScanJob], address: str) -> Iterator[Record]:
+    try:
+        from distributed import Client
+        from distributed import as_completed as as_they_come
+    except ImportError as error:
+        raise UserError("A scheduler needs Dask, which is missing: pip install 'c2sdenoise[cluster]'") from error
+    try:
+        client = Client(address, timeout="30s")
+    except (OSError, ValueError) as error:
+        raise UserError(f"No Dask scheduler answers at {address} ({error}). Check the address.") from error
+    with client:
+        # The paths must mean the same on every machine.
+        here = [_absolute(job) for job in jobs]
+        futures = client.map(run_one, here, pure=False, retries=0)
+        names = {future.key: job for future, job in zip(futures, jobs, strict=True)}
+        for future in as_they_come(futures):
+            job = names[future.key]
+            if future.status == "finished":
+                record = future.result()
+                yield dataclasses.replace(record, scan=job.scan, output=job.output, fingerprint=fingerprint(job))
+            else:
+                yield Record(job.scan, job.output, FAILED, f"Its worker gave up: {future.exception()}")
+
+
+def _absolute(job: ScanJob) -> ScanJob:
+    def full(path: str) -> str:
+        return os.path.abspath(path) if path else path
+
+    model = full(job.model) if Path(job.model).is_file() else job.model
+    sigma = full(job.sigma) if isinstance(job.sigma, str) and job.sigma != "auto" else job.sigma
+    return dataclasses.replace(
+        job,
+        scan=full(job.scan),
+        output=full(job.output),
+        residual=full(job.residual),
+        uncertainty=full(job.uncertainty),
+        report=full(job.report),
+        auxiliary=tuple(map(full, job.auxiliary)),
+        model=model,
+        sigma=sigma,
+    )
+
+
+def _read_record(folder: Path) -> dict[str, Record]:
+    """The record of an earlier batch by output; empty if there is none or it cannot be read."""
+    try:
+        rows = json.loads((folder / "batch.json").read_text(encoding="utf-8"))
+        return {row["output"]: Record(**{**row, "warnings": tuple(row["warnings"])}) for row in rows}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _write_record(folder: Path, records: Sequence[Record]) -> None:
+    rows: list[dict[str, Any]] = [dataclasses.asdict(record) for record in records]
+    write_json(folder / "batch.json", rows)
+    columns = [f.name for f in dataclasses.fields(Record) if f.name not in ("fingerprint", "details")]
+    with atomic(folder / "batch.csv", ".csv") as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows({**row, "warnings": " | ".join(row["warnings"])} for row in rows)

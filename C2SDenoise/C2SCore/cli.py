@@ -1,0 +1,157 @@
+"""The `c2s` command: its arguments, its exit codes, and how errors are shown. What it does is in `commands`.
+
+Exit codes: 0 all done; 1 some scans failed, and standard error says which; 2 wrong usage or input that cannot work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import traceback
+from collections.abc import Sequence
+
+from C2SCore import __version__
+from C2SCore.errors import Cancelled, UserError
+
+EPILOG = """A scan is a NIfTI, NRRD, MetaImage or DICOM file, a folder with a DICOM series, or M4Raw or fastMRI HDF5
+(FILE.h5::DATASET names one of several). Errors go to standard error; --debug adds where they arose."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["worker"]:  # before anything that costs time: Slicer waits for it
+        from C2SCore import worker
+
+        return worker.main()
+    options = build_parser().parse_args(arguments)
+    from C2SCore import commands
+
+    try:
+        return int(getattr(commands, options.command.replace("-", "_"))(options))
+    except UserError as error:
+        return _failed(str(error), options.debug, 2)
+    except Cancelled:
+        return _failed("Stopped; nothing was written.", options.debug, 1)
+    except KeyboardInterrupt:
+        return _failed("Stopped.", options.debug, 1)
+    except BrokenPipeError:  # the reader of our output has gone, as in `c2s ... | head`
+        sys.stderr.close()
+        return 1
+    except Exception as error:
+        hint = "" if options.debug else " (a fault of the program; --debug shows where)"
+        return _failed(f"{type(error).__name__}: {error}{hint}", options.debug, 1)
+
+
+def _failed(message: str, debug: bool, code: int) -> int:
+    if debug:
+        traceback.print_exc()
+    print(f"c2s: {message}", file=sys.stderr)
+    return code
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All commands and their arguments."""
+    parser = argparse.ArgumentParser(
+        prog="c2s", description="Removes noise from MR images; learns to do so from noisy images alone.", epilog=EPILOG
+    )
+    parser.add_argument("--version", action="version", version=f"C2SDenoise {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def command(name: str, text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=text, epilog=EPILOG)
+        added.add_argument("--debug", action="store_true", help="show where an error arose")
+        added.add_argument("--quiet", action="store_true", help="no progress")
+        return added
+
+    denoise = command("denoise", "Denoise scans.")
+    denoise.add_argument("scans", nargs="+", metavar="SCAN")
+    denoise.add_argument("-o", "--output", required=True, metavar="OUT", help="a file; a folder for several")
+    denoise.add_argument("--residual", metavar="OUT", default="", help="what was removed; a file, or a folder")
+    denoise.add_argument("--uncertainty", metavar="OUT", default="", help="standard deviation; a file, or a folder")
+    denoise.add_argument("--report", metavar="OUT.json", default="", help="numbers; a file, or a folder")
+    _denoising_arguments(denoise)
+    denoise.add_argument("--json", action="store_true", help="print the reports as JSON")
+
+    batch = command("batch", "Denoise many scans; what fails is recorded and does not stop the rest.")
+    batch.add_argument("inputs", nargs="+", metavar="INPUT", help="a scan, or a folder that is searched for scans")
+    batch.add_argument("-o", "--output", required=True, metavar="FOLDER")
+    place = batch.add_mutually_exclusive_group()
+    place.add_argument("--workers", type=int, default=1, metavar="N", help="processes on this machine (default: 1)")
+    place.add_argument("--scheduler", default="", metavar="ADDRESS", help="of a Dask cluster, as in tcp://host:8786")
+    batch.add_argument("--resume", action="store_true", help="pass over what an earlier batch has done")
+    _denoising_arguments(batch)
+    batch.add_argument("--json", action="store_true", help="print the record as JSON")
+
+    train = command("train", "Learn a denoiser from noisy scans.")
+    train.add_argument("--data", nargs="+", required=True, metavar="PATH", help="scans, and folders that are searched")
+    train.add_argument("--out", required=True, metavar="MODEL", help="a .safetensors file, or a name of your own")
+    train.add_argument(
+        "--aux",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar="SCAN",
+        help="a further contrast of the same anatomy, one scan for each of --data, in order; repeat for each contrast",
+    )
+    recipe = train.add_mutually_exclusive_group()
+    recipe.add_argument("--preset", default="standard", help="quick, standard (default) or paper")
+    recipe.add_argument("--config", default="", metavar="FILE.yaml", help="a recipe of your own")
+    train.add_argument("--minutes", type=float, metavar="N", help="time budget, instead of the recipe's")
+    train.add_argument("--initial", default="", metavar="MODEL", help="start from a model instead of from nothing")
+    train.add_argument("--resume", action="store_true", help="go on with the training that --out began")
+    train.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
+    train.add_argument("--json", action="store_true", help="print the model's card as JSON")
+
+    evaluate = command("evaluate", "Compare an image with a reference: PSNR, SSIM, NRMSE.")
+    evaluate.add_argument("--image", required=True, metavar="SCAN")
+    evaluate.add_argument("--reference", required=True, metavar="SCAN")
+    evaluate.add_argument("--mask", default="", metavar="SCAN", help="where to compare: its voxels that are not 0")
+    evaluate.add_argument("--json", action="store_true")
+
+    noise = command("noise", "Measure the noise of scans.")
+    noise.add_argument("scans", nargs="+", metavar="SCAN")
+    noise.add_argument(
+        "--repetitions",
+        action="store_true",
+        help="the scans (or the frames of one) repeat each other without motion: measure by their difference",
+    )
+    noise.add_argument("--json", action="store_true")
+
+    models = command("models", "List, show, import, export and remove models.")
+    action = models.add_subparsers(dest="action", required=True, metavar="ACTION")
+    listed = action.add_parser("list", help="all models")
+    show = action.add_parser("show", help="a model's card")
+    show.add_argument("model", metavar="MODEL")
+    add = action.add_parser("import", help="copy a model file to your own models")
+    add.add_argument("file", metavar="FILE")
+    add.add_argument("--name", default=None, help="its name (default: that of the file)")
+    export = action.add_parser("export", help="copy a model to a file")
+    export.add_argument("model", metavar="MODEL")
+    export.add_argument("file", metavar="FILE")
+    remove = action.add_parser("remove", help="delete one of your own models")
+    remove.add_argument("model", metavar="MODEL")
+    for one in (listed, show):
+        one.add_argument("--json", action="store_true")
+
+    commands.add_parser("worker", help="Serve jobs as JSON lines, for programs.")
+    return parser
+
+
+def _denoising_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `denoise` and `batch` share."""
+    parser.add_argument("--model", default="default", metavar="NAME|FILE")
+    parser.add_argument("--aux", nargs="+", default=[], metavar="SCAN", help="the model's further contrasts, in order")
+    parser.add_argument(
+        "--sigma", default="auto", metavar="auto|NUMBER|MAP", help="noise level in the scan's unit (default: measured)"
+    )
+    parser.add_argument("--noise", default="auto", choices=["auto", "gaussian", "rician"])
+    parser.add_argument("--detail", type=float, default=0.0, metavar="0..1", help="0: all noise removed; 1: the source")
+    parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
+    parser.add_argument("--adapt", type=float, default=0.0, metavar="MINUTES", help="train on the scan itself first")
+    parser.add_argument(
+        "--dtype",
+        default="float",
+        choices=["float", "source"],
+        help="of the output: 32-bit float (default), or the source's integers, rounded and clipped",
+    )

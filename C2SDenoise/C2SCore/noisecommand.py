@@ -1,0 +1,64 @@
+"""`c2s noise`: how strong is the noise, and of which kind?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from C2SCore import files, noise, scan
+from C2SCore.errors import UserError
+from C2SCore.scan import Scan
+
+
+def measure(paths: Sequence[str], repetitions: bool) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """Rows (scan, name, sigma, signal, snr, kind), and the scans that failed (scan, error).
+
+    With `repetitions`, all frames of all scans repeat each other and give one row; anything wrong raises `UserError`.
+    """
+    if repetitions:
+        return [_from_repetitions(paths)], []
+    rows, failed = [], []
+    for path in paths:
+        try:
+            for frame in files.read(path):
+                rows.append(_from_image(str(path), frame))
+        except UserError as error:
+            failed.append({"scan": str(path), "error": str(error)})
+    return rows, failed
+
+
+def _from_image(path: str, frame: Scan) -> dict[str, Any]:
+    scan.check(frame)
+    mask = noise.foreground(frame.voxels)
+    spectrum = noise.estimate_spectrum(frame.voxels, mask)
+    sigma = noise.estimate_sigma(frame.voxels, mask, spectrum)
+    kind = "rician" if noise.is_magnitude(frame.voxels, mask, sigma) else "gaussian"
+    kind += ", white" if spectrum.white else ", band-limited"
+    return _row(path, frame.name, sigma, noise.signal_level(frame.voxels, mask), kind)
+
+
+def _from_repetitions(paths: Sequence[str]) -> dict[str, Any]:
+    frames = [frame for path in paths for frame in files.read(path)]
+    if len(frames) < 2:
+        raise UserError(f"{paths[0]} has one frame; repetitions are two or more. Give a 4-D scan, or several scans.")
+    for frame in frames:
+        scan.check(frame)
+        if not scan.same_grid(frame, frames[0]):
+            raise UserError(f"{frame.name} and {frames[0].name} have different grids; they must share one.")
+    sigma = float(np.median([noise.pair_sigma(a.voxels, b.voxels) for a, b in pairwise(frames)]))
+    mean = np.mean([f.voxels for f in frames], axis=0)
+    return _row(str(paths[0]), frames[0].name, sigma, noise.signal_level(mean), f"{len(frames)} repetitions")
+
+
+def _row(path: str, name: str, sigma: float, signal: float, kind: str) -> dict[str, Any]:
+    return {
+        "scan": path,
+        "name": name,
+        "sigma": float(sigma),
+        "signal": float(signal),
+        "snr": float(signal / sigma) if sigma > 0 else float("inf"),
+        "kind": kind,
+    }

@@ -1,0 +1,235 @@
+"""One scan from file to file: read, bring the other inputs onto its grid, denoise frame by frame, measure, write.
+
+The command line, the batch and the cluster all come through here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from C2SCore import __version__, files, scan
+from C2SCore.errors import UserError
+from C2SCore.images import WRITABLE, suffix_of
+from C2SCore.scan import Scan
+from C2SCore.writing import check_writable, write_json
+
+if TYPE_CHECKING:
+    from C2SCore.denoising import Result
+    from C2SCore.model import Model
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class ScanJob:
+    """What to do with one scan. Plain values only, so that it travels to another process or machine.
+
+    Parameters
+    ----------
+    scan, output : where from and where to (see `files.read` and `files.write`).
+    model : a name or a file.
+    auxiliary : scans of the model's further contrasts, in the order of its card.
+    sigma : `auto`, a number in the scan's unit, or the path of a noise map.
+    noise, detail, device : see `denoising.Options`.
+    adapt : minutes of training on the scan itself beforehand; 0 for none.
+    residual, uncertainty, report : further outputs; empty for none.
+    integers : write integers, rounded and clipped to the type of the source, where the source has them.
+    """
+
+    scan: str
+    output: str
+    model: str = "default"
+    auxiliary: tuple[str, ...] = ()
+    sigma: str | float = "auto"
+    noise: str = "auto"
+    detail: float = 0.0
+    device: str = "auto"
+    adapt: float = 0.0
+    residual: str = ""
+    uncertainty: str = ""
+    report: str = ""
+    integers: bool = False
+
+    def outputs(self) -> list[str]:
+        """The image files that are written."""
+        return [path for path in (self.output, self.residual, self.uncertainty) if path]
+
+
+def check_job(job: ScanJob) -> None:
+    """Raises `UserError` for outputs that cannot be written or that would fall on each other or on an input."""
+    for name in job.outputs():
+        if suffix_of(name) not in WRITABLE:
+            raise UserError(f"The output {name} must end in one of {', '.join(WRITABLE)}. Change its name.")
+    every = [Path(p).absolute() for p in (*job.outputs(), job.report) if p]
+    inputs = {files.split_part(p)[0].absolute() for p in (job.scan, *job.auxiliary)}
+    for n, path in enumerate(every):
+        if path in inputs:
+            raise UserError(f"{path} is an input; outputs must not replace inputs. Choose another name.")
+        if path in every[:n]:
+            raise UserError(f"{path} is named for two outputs; each needs its own file. Change one of them.")
+        check_writable(path)
+    if job.adapt < 0:
+        raise UserError(f"The minutes of adaptation are {job.adapt:g}; they must be 0 or more.")
+
+
+def run(job: ScanJob, progress: Progress | None = None, cancelled: Callable[[], bool] | None = None) -> dict[str, Any]:
+    """Does the job and returns its report (JSON-able); raises `UserError` before any long work if it cannot be done."""
+    from C2SCore import denoising
+
+    progress = progress or (lambda stage, done, total: None)
+    check_job(job)
+    progress("read", 0, 1)
+    frames = files.read(job.scan)
+    for frame in frames:
+        scan.check(frame)
+    messages: list[str] = []
+    auxiliary = [on_grid(files.read_one(path), frames[0], messages).voxels for path in job.auxiliary]
+    options = denoising.Options(
+        sigma=_sigma(job.sigma, frames[0], messages),
+        noise=job.noise,
+        detail=job.detail,
+        device=job.device,
+        uncertainty=bool(job.uncertainty),
+    )
+    progress("read", 1, 1)
+    model = load_model(job.model)
+    if job.adapt:
+        model = adapted(model, frames, auxiliary, options, job.adapt, progress, cancelled)
+    results, numbers = [], []
+    for n, frame in enumerate(frames):
+        label = f"frame {n + 1}/{len(frames)}: " if len(frames) > 1 else ""
+        result = denoising.denoise(frame.voxels, model, options, auxiliary, _prefixed(progress, label), cancelled)
+        numbers.append(_measured(frame, result, options))
+        results.append(result)
+    progress("write", 0, 1)
+    _write(job, frames, results)
+    report = _report(job, model, results, numbers, messages)
+    if job.report:
+        write_json(job.report, report)
+    progress("write", 1, 1)
+    return report
+
+
+@lru_cache(maxsize=1)
+def load_model(name: str) -> Model:
+    """The model by name or file; the last one is kept, for the next scan."""
+    from C2SCore import model
+
+    return model.load(name)
+
+
+def on_grid(moving: Scan, fixed: Scan, messages: list[str]) -> Scan:
+    """`moving` on the grid of `fixed`; resampling is said in `messages`. Raises `UserError` if they are apart."""
+    if scan.same_grid(moving, fixed):
+        return moving
+    moved = scan.resample_to(moving, fixed)
+    cover = scan.overlap(moving, fixed)
+    messages.append(f"{moving.name} was resampled to the grid of {fixed.name}, of which it covers {cover:.0%}.")
+    return moved
+
+
+def adapted(
+    model: Model,
+    frames: list[Scan],
+    auxiliary: list[np.ndarray],
+    options: Any,
+    minutes: float,
+    progress: Progress,
+    cancelled: Callable[[], bool] | None,
+) -> Model:
+    """The model after some minutes of training on the scan itself, which needs no clean image."""
+    from C2SCore import config, events, training
+    from C2SCore import model as models
+    from C2SCore.patches import Case
+
+    sigma: Any = None if isinstance(options.sigma, str) else options.sigma
+    if isinstance(sigma, np.ndarray) and sigma.ndim == 3:
+        sigma = np.median(sigma, axis=(1, 2))
+    cases = [Case(frame.name, frame.voxels, auxiliary, sigma, group=frames[0].name) for frame in frames]
+    recipe = config.preset("quick").replace(neighbours=model.denoiser.neighbours, minutes=minutes, steps=10_000_000)
+
+    def listen(message: events.Message) -> None:
+        if isinstance(message, events.Progress) and message.stage == "train" and message.seconds_left is not None:
+            total = round(60 * minutes)
+            progress("adapt (seconds)", min(total, max(0, total - round(message.seconds_left))), total)
+
+    with tempfile.TemporaryDirectory(prefix="c2s-adapt-") as folder:
+        path = training.train(
+            cases,
+            recipe,
+            Path(folder) / "adapted.safetensors",
+            initial=model,
+            device=options.device,
+            emit=listen,
+            cancelled=cancelled or (lambda: False),
+            card={"name": f"{model.card.name}, adapted", "auxiliary": model.card.auxiliary},
+        )
+        return models.load(path)
+
+
+def _sigma(given: str | float, fixed: Scan, messages: list[str]) -> str | float | np.ndarray:
+    if isinstance(given, (int, float)) or given == "auto":
+        return given
+    return on_grid(files.read_one(given), fixed, messages).voxels
+
+
+def _measured(frame: Scan, result: Result, options: Any) -> dict[str, Any]:
+    from C2SCore import quality
+
+    level = options.sigma if isinstance(options.sigma, np.ndarray) else result.sigma
+    return {**result.numbers, **quality.residual_checks(frame.voxels, result.estimate, level), "noise": result.noise}
+
+
+def _write(job: ScanJob, frames: list[Scan], results: list[Result]) -> None:
+    pairs = list(zip(frames, results, strict=True))
+    dtype = frames[0].dtype if job.integers and frames[0].dtype.kind in "iu" else None
+    files.write([f.with_voxels(r.denoised) for f, r in pairs], job.output, dtype)
+    if job.residual:
+        files.write([f.with_voxels(f.voxels - r.denoised) for f, r in pairs], job.residual)
+    if job.uncertainty:
+        files.write([f.with_voxels(r.uncertainty) for f, r in pairs if r.uncertainty is not None], job.uncertainty)
+
+
+def _report(
+    job: ScanJob, model: Model, results: list[Result], numbers: list[dict[str, Any]], messages: list[str]
+) -> dict[str, Any]:
+    """Everything worth keeping; the middle over the frames on top, every frame below."""
+    worst = max(numbers, key=lambda n: n["residual_edge_correlation"])
+    keys = ("sigma", "snr_before", "snr_after", "snr_gain_db", "removed")
+    summary = {key: _middle([n[key] for n in numbers]) for key in keys}
+    warnings = list(dict.fromkeys([*messages, *(w for r in results for w in r.warnings)]))
+    return {
+        "version": __version__,
+        **dataclasses.asdict(job),
+        "model": model.card.name,
+        **summary,
+        "noise": results[0].noise,
+        "verdict": worst["verdict"],
+        "sentence": worst["sentence"],
+        "warnings": warnings,
+        "device": results[0].device,
+        "seconds": round(sum(r.seconds for r in results), 3),
+        "frames": [_plain(n) for n in numbers],
+    }
+
+
+def _middle(values: list[float | None]) -> float | None:
+    known = [v for v in values if v is not None]
+    return float(np.median(known)) if known else None
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """numpy's numbers as Python's, so that JSON takes them."""
+    return {k: v.item() if isinstance(v, np.generic) else v for k, v in values.items()}
+
+
+def _prefixed(progress: Progress, label: str) -> Progress:
+    return lambda stage, done, total: progress(label + stage, done, total)

@@ -1,0 +1,45 @@
+"""What the core's tests share: small scans and a small model on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from phantom import make_scan
+
+from C2SCore import files
+
+
+@pytest.fixture(autouse=True)
+def _own_models_folder(tmp_path_factory, monkeypatch):
+    """No test sees or touches the models of the person who runs it."""
+    monkeypatch.setenv("C2S_MODELS_DIR", str(tmp_path_factory.mktemp("models")))
+
+
+@pytest.fixture(scope="session")
+def model_file(tmp_path_factory) -> Path:
+    """A model of the smallest kind, not trained: enough wherever quality is not the question."""
+    from C2SCore import model
+    from C2SCore.card import Card
+    from C2SCore.denoiser import Denoiser
+
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    return model.save(path, Denoiser("small", 1, 0), Card("tiny", sigma_range=(0.01, 0.3)))
+
+
+@pytest.fixture(scope="session")
+def contrast_model_file(tmp_path_factory) -> Path:
+    """The same, reading one further contrast."""
+    from C2SCore import model
+    from C2SCore.card import Card
+    from C2SCore.denoiser import Denoiser
+
+    path = tmp_path_factory.mktemp("model") / "contrast.safetensors"
+    return model.save(path, Denoiser("small", 0, 1), Card("contrast", sigma_range=(0.01, 0.3), auxiliary=("T2",)))
+
+
+@pytest.fixture
+def scan_file(tmp_path) -> Path:
+    """`scan0.nii.gz`, 16-bit integers."""
+    return files.write(make_scan(), tmp_path / "scan0.nii.gz", np.int16)

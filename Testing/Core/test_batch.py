@@ -1,0 +1,167 @@
+"""Batches: several processes, resuming, and bad scans among good ones."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+
+import numpy as np
+import pytest
+from phantom import make_scan
+
+from C2SCore import batch, files, scanjob
+from C2SCore.errors import UserError
+from C2SCore.scanjob import ScanJob
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Three scans, one of them broken, in two folders."""
+    place = tmp_path / "in"
+    files.write(make_scan(0), place / "a.nii.gz")
+    files.write(make_scan(1), place / "deep" / "c.nrrd")
+    (place / "b.nii.gz").write_bytes((place / "a.nii.gz").read_bytes()[:500])
+    return place
+
+
+def template(model_file) -> ScanJob:
+    return ScanJob("", "", model=str(model_file), device="cpu")
+
+
+def test_plan_mirrors_the_folders(folder, tmp_path):
+    jobs = batch.plan([folder], tmp_path / "out", ScanJob("", ""))
+    assert [os.path.relpath(j.output, tmp_path / "out") for j in jobs] == ["a.nii.gz", "b.nii.gz", "deep/c.nrrd"]
+    assert [j.scan for j in jobs] == [str(p) for p in files.find_scans(folder)]
+
+
+def test_plan_refuses_what_would_collide(folder, tmp_path):
+    with pytest.raises(UserError, match="both be written"):
+        batch.plan([folder / "a.nii.gz", folder / "a.nii.gz"], tmp_path, ScanJob("", ""))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="No scan was found"):
+        batch.plan([tmp_path / "empty"], tmp_path, ScanJob("", ""))
+
+
+def test_plan_leaves_out_its_own_output(folder):
+    files.write(make_scan(2), folder / "out" / "a.nii.gz")
+    assert len(batch.plan([folder], folder / "out", ScanJob("", ""))) == 3
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("x/a.nii.gz", "a.nii.gz"),
+        ("a.mha", "a.mha"),
+        ("a.h5::kspace_GRE", "a_kspace_GRE.nrrd"),
+        ("x/2022_T101.h5", "2022_T101.nrrd"),
+        ("study", "study.nrrd"),
+        ("study/1.2.3::4.5.6", "1.2.3_4.5.6.nrrd"),
+        ("IM.0001", "IM.0001.nrrd"),
+    ],
+)
+def test_names_of_outputs(path, name):
+    assert batch.output_name(path) == name
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_one_bad_scan_does_not_stop_the_others(workers, folder, tmp_path, model_file):
+    out = tmp_path / "out"
+    jobs = batch.plan([folder], out, template(model_file))
+    heard = []
+    records = batch.run(jobs, out, workers=workers, listen=lambda r, done, total: heard.append((done, total)))
+    assert [r.state for r in records] == ["done", "failed", "done"]
+    assert "b.nii.gz is damaged" in records[1].error
+    assert heard == [(1, 3), (2, 3), (3, 3)]
+    assert sorted(p.name for p in out.rglob("*") if p.is_file()) == ["a.nii.gz", "batch.csv", "batch.json", "c.nrrd"]
+    written = json.loads((out / "batch.json").read_text())
+    assert [row["state"] for row in written] == ["done", "failed", "done"]
+    with open(out / "batch.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows[1]["error"] == records[1].error
+    assert float(rows[0]["sigma"]) > 0
+
+
+def test_resume_does_only_what_is_left(folder, tmp_path, model_file):
+    out = tmp_path / "out"
+    jobs = batch.plan([folder], out, template(model_file))
+    first = batch.run(jobs, out)
+    times = {r.output: os.stat(r.output).st_mtime_ns for r in first if r.state == "done"}
+    files.write(make_scan(5), folder / "b.nii.gz")  # the bad one is repaired
+    again = batch.run(jobs, out, resume=True)
+    assert [r.state for r in again] == ["skipped", "done", "skipped"]
+    assert all(os.stat(p).st_mtime_ns == t for p, t in times.items())
+    assert again[0].sigma == first[0].sigma
+
+    files.write(make_scan(6), folder / "a.nii.gz")  # another source
+    (out / "deep" / "c.nrrd").unlink()  # a lost output
+    assert [r.state for r in batch.run(jobs, out, resume=True)] == ["done", "skipped", "done"]
+    other = batch.plan([folder], out, ScanJob("", "", model=str(model_file), device="cpu", detail=0.5))
+    assert [r.state for r in batch.run(other, out, resume=True)] == ["done"] * 3
+
+
+def test_damaged_record_is_no_obstacle(folder, tmp_path, model_file):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "batch.json").write_text("[{")
+    records = batch.run(batch.plan([folder / "a.nii.gz"], out, template(model_file)), out, resume=True)
+    assert [r.state for r in records] == ["done"]
+
+
+def test_faults_of_the_program_are_recorded_too(folder, tmp_path, model_file, monkeypatch):
+    def fail(job):
+        raise RuntimeError("out of luck")
+
+    monkeypatch.setattr(scanjob, "run", fail)
+    (record,) = batch.run(batch.plan([folder / "a.nii.gz"], tmp_path / "out", template(model_file)), tmp_path / "out")
+    assert record.state == "failed"
+    assert record.error == "RuntimeError: out of luck"
+    assert "Traceback" in record.details
+
+
+def die_on_second(job: ScanJob) -> batch.Record:
+    """Stands in for a scan that takes more memory than there is."""
+    if job.scan == "second":
+        os._exit(9)
+    return batch.Record(job.scan, job.output, batch.DONE)
+
+
+def test_a_process_that_dies_takes_only_its_own_scan_along(monkeypatch):
+    monkeypatch.setattr(batch, "run_one", die_on_second)
+    jobs = [ScanJob(name, f"{name}.nrrd") for name in ("first", "second", "third", "fourth")]
+    records = {r.scan: r for r in batch._in_processes(jobs, 2)}
+    assert {name: r.state for name, r in records.items()} == {
+        "first": "done",
+        "second": "failed",
+        "third": "done",
+        "fourth": "done",
+    }
+    assert "died" in records["second"].error
+
+
+def test_wrong_use_is_refused_before_anything_is_written(folder, tmp_path, model_file, monkeypatch):
+    out = tmp_path / "out"
+    jobs = batch.plan([folder], out, template(model_file))
+    with pytest.raises(UserError, match="at least 1"):
+        batch.run(jobs, out, workers=0)
+    with pytest.raises(UserError, match="no model 'nobody'"):
+        batch.run([ScanJob("a", "b.nrrd", model="nobody")], out)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "distributed", None)
+        with pytest.raises(UserError, match="cluster"):
+            batch.run(jobs, out, scheduler="tcp://localhost:1")
+    assert not out.exists()
+
+
+def test_dask_cluster(folder, tmp_path, model_file, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.chdir(tmp_path)
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as cluster:
+        jobs = batch.plan(["in"], "out", template(model_file))
+        records = batch.run(jobs, "out", scheduler=cluster.scheduler_address)
+    assert [r.state for r in records] == ["done", "failed", "done"]
+    assert records[0].output == os.path.join("out", "a.nii.gz")
+    assert np.isfinite(files.read("out/a.nii.gz")[0].voxels).all()
