@@ -134,3 +134,16 @@ def test_checks_are_quick():
 def test_shapes_must_agree():
     with pytest.raises(UserError, match="same shape"):
         quality.residual_checks(np.zeros((2, 8, 8)), np.zeros((2, 8, 9)), 1.0)
+    with pytest.raises(UserError, match="same shape"):
+        quality.residual_checks(np.zeros((2, 8, 8)), np.zeros((2, 8, 8)), np.ones((2, 8, 7)))
+
+
+def test_thick_volumes_are_judged_by_some_of_their_slices():
+    clean = phantom((6, 96, 96))
+    many = np.concatenate([clean] * 20)
+    source = noisy(many, SIGMA)
+    level = np.full(many.shape, SIGMA, np.float32)
+    for sigma in (SIGMA, level):
+        checks = quality.residual_checks(source, many, sigma)
+        assert checks["verdict"] == "noise"
+        assert checks["removed"] == pytest.approx(1, abs=0.02)
