@@ -19,6 +19,7 @@ from PySide6 import QtCore
 from . import ctk_widgets, modules, mrml_widgets, view_widgets
 from .application import qSlicerApplication
 from .qt_module import make_qt_module
+from .refcounts import make_singletons_immortal
 from .wrapping import wrap, wrapper_class
 
 VARIABLE = "C2S_SLICER_PYTHON"
@@ -31,6 +32,7 @@ def application() -> qSlicerApplication:
     global _application
     if _application is None:
         os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+        make_singletons_immortal()
         sys.modules["qt"] = make_qt_module()
         sys.modules["ctk"] = ctk_widgets.make_ctk_module()
         for widgets in (mrml_widgets.WIDGETS, view_widgets.WIDGETS):

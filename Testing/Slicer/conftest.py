@@ -20,4 +20,6 @@ except ImportError as error:
 
     headless_bench = bench
 
-__all__ = ["bench", "headless_bench"]
+from scenes import models
+
+__all__ = ["bench", "headless_bench", "models"]
