@@ -32,7 +32,7 @@ import slicer.util
 from PySide6 import QtCore
 
 from . import environment, faults, rules
-from .class_info import class_info
+from .slots import Connections
 from .subject_hierarchy import SubjectHierarchy
 from .view_widgets import slice_image, to_qimage
 from .wrapping import unwrap, wrap
@@ -230,7 +230,7 @@ class Bench:
         for top in self._application.topLevelWidgets():
             top.deleteLater()
         self.process_events()
-        self._disconnect_application()
+        Connections.undo_all()
         slicer.mrmlScene.Clear(True)
         self._logics = {}
         slicer.modules = types.SimpleNamespace()
@@ -245,14 +245,6 @@ class Bench:
         self._application.setTestingEnabled(True)
         gc.collect()
         sys.excepthook = self._hook
-
-    def _disconnect_application(self) -> None:
-        """Slots that modules connected to the application must not be called in the next session."""
-        for infos in class_info(type(self._application)).signals.values():
-            for info in infos:
-                connections = getattr(self._application, "_bench_connections", None)
-                if connections is not None:
-                    connections.remove(self._application, info.native_signature, None)
 
 
 def _ancestors(widget: Any) -> Iterator[Any]:

@@ -46,5 +46,5 @@ class BoundSignal:
 
     def _connections(self) -> Connections:
         if not hasattr(self._native, "_bench_connections"):
-            self._native._bench_connections = Connections()
+            self._native._bench_connections = Connections(self._native)
         return self._native._bench_connections

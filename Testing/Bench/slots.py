@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import inspect
 import types
+import weakref
 from collections.abc import Callable
 
+import shiboken6
 from PySide6 import QtCore
 
 from . import faults
@@ -46,8 +48,12 @@ def make_receiver(function: Callable, source: str, wrap: Callable) -> Callable:
 class Connections:
     """Connections of one QObject, kept so that they can be undone by naming the same signal and function."""
 
-    def __init__(self) -> None:
+    everyone: weakref.WeakSet[Connections] = weakref.WeakSet()
+
+    def __init__(self, native: QtCore.QObject) -> None:
+        self._owner = weakref.ref(native)
         self._made: list[tuple[str, Callable, Callable]] = []
+        Connections.everyone.add(self)
 
     def add(self, native: QtCore.QObject, signature: str, function: Callable, receiver: Callable) -> bool:
         self._made.append((signature, function, receiver))
@@ -60,3 +66,13 @@ class Connections:
             QtCore.QObject.disconnect(native, QtCore.SIGNAL(signature), made[2])
             self._made.remove(made)
         return bool(found)
+
+    @classmethod
+    def undo_all(cls) -> None:
+        """At the end of a session: slots that outlive it must not be called, nor keep its objects alive."""
+        for connections in list(cls.everyone):
+            native = connections._owner()
+            if native is not None and shiboken6.isValid(native):
+                for signature in {made[0] for made in connections._made}:
+                    connections.remove(native, signature, None)
+            connections._made.clear()
