@@ -205,7 +205,8 @@ def _spectrum_correlation(profile: np.ndarray) -> float:
     frequency = np.linspace(0, 0.5, len(profile))
     weight = np.ones(len(profile))
     weight[[0, -1]] = 0.5  # trapezoids
-    return float((weight * profile * np.cos(2 * np.pi * frequency)).sum() / (weight * profile).sum())
+    value = (weight * profile * np.cos(2 * np.pi * frequency)).sum() / (weight * profile).sum()
+    return round(float(value), 6)
 
 
 def _inside(reference: np.ndarray, image: np.ndarray, mask: np.ndarray | None) -> np.ndarray:

@@ -24,10 +24,12 @@ class Reporter:
             return
         if self._tqdm is not None:
             self._draw(stage, done, total)
-        elif stage != self._stage or done >= total or time.monotonic() - self._said > LOG_SECONDS:
-            if done > 0 or stage != self._stage:
+        else:
+            if stage != self._stage:
+                self._said = time.monotonic()  # a stage is worth a line when it ends, or when it lasts
+            if done >= total or time.monotonic() - self._said > LOG_SECONDS:
                 print(f"{self.title}{stage} {done}/{total}", file=sys.stderr, flush=True)
-            self._said = time.monotonic()
+                self._said = time.monotonic()
         self._stage = stage
 
     def _draw(self, stage: str, done: int, total: int) -> None:

@@ -7,6 +7,7 @@ import dataclasses
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,9 +40,15 @@ def run(options: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
     for message in messages:
         print(f"note: {message}", file=sys.stderr)
 
+    began = time.monotonic()
+
     def listen(message: events.Message) -> None:
         if isinstance(message, events.Progress):
-            reporter(message.stage, message.done, message.total)
+            if message.seconds_left is None:
+                reporter(message.stage, message.done, message.total)
+            else:  # the budget is of steps or of time: the seconds know both
+                passed = time.monotonic() - began
+                reporter("train (%)", round(100 * passed / max(passed + message.seconds_left, 1e-9)), 100)
         elif isinstance(message, events.Curve) and not reporter.quiet:
             reporter.close()
             values = ", ".join(f"{k} {v:.4g}" for k, v in message.values.items() if v is not None)
