@@ -35,8 +35,8 @@ _FEW = 200  # voxels of foreground below which nothing can be said
 class ResidualChecks:
     """Numbers in the scan's own unit, and what they mean in one sentence.
 
-    `noise_before` and `noise_after` are standard deviations in the foreground. `noise_after` is seen in the high
-    frequencies of flat places only, and not below a tenth of `noise_before`: a blurred image passes, so read it with
+    `noise_before` and `noise_after` are standard deviations in the foreground. `noise_after` is judged by the high
+    frequencies of flat places, and never put below a tenth of `noise_before`: a blurred image passes, so read it with
     the verdict. SNR is the foreground's median over them. `removed` is the residual's standard deviation over that of
     the noise: near 1 for all of the noise, above for more than noise. The autocorrelations are of neighbours along
     (J, I): in the residual, and in noise with the spectrum of this scan. None where there is nothing to measure.
@@ -115,7 +115,9 @@ def residual_checks(source: np.ndarray, denoised: np.ndarray, sigma: float | np.
                 typical, typical, snr, snr, 0.0, 0.0, (0.0, 0.0), expected, 0.0, 0.0, "clean", _CLEAN_SENTENCE
             )
         )
-    remaining = max(noise.estimate_sigma(denoised, mask, spectrum), _FLOOR * typical)
+    # Both by the same measure, so that anatomy that it mistakes for noise does not pass for noise that was left.
+    seen_before, seen_after = (noise.estimate_sigma(v, mask, spectrum) for v in (source, denoised))
+    remaining = typical * min(max(seen_after / max(seen_before, 1e-30), _FLOOR), 1.0)
     scaled = residual / np.maximum(sigma, 1e-3 * typical) if isinstance(sigma, np.ndarray) else residual
     edges, detail = _anatomy_correlations(scaled, denoised, mask)
     verdict = "anatomy" if edges > EDGE_LIMIT or detail > DETAIL_LIMIT else "noise"

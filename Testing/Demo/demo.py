@@ -90,8 +90,8 @@ def denoise(title: str, source: Scan, sigma: float | str, folder: Path) -> Outco
     report = scanjob.run(job)
     volumes = [files.read_one(p).voxels for p in (job.output, job.residual, job.uncertainty)]
     print(f"\n{title}")
-    print(f"  noise {report['sigma']:.2f} ({report['noise']}), SNR {report['snr_before']:.1f}", end="")
-    print(f" -> {report['snr_after']:.1f} (+{report['snr_gain_db']:.1f} dB), {report['seconds']:.1f} s on {report['device']}")
+    gain = f"SNR {report['snr_before']:.1f} -> {report['snr_after']:.1f} (+{report['snr_gain_db']:.1f} dB)"
+    print(f"  noise {report['sigma']:.2f} ({report['noise']}), {gain}, {report['seconds']:.1f} s on {report['device']}")
     for line in (report["sentence"], *report["warnings"]):
         print(f"  {line}")
     return Outcome(title, source, *volumes, report, [])
