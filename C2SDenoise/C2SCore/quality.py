@@ -35,11 +35,12 @@ _FEW = 200  # voxels of foreground below which nothing can be said
 class ResidualChecks:
     """Numbers in the scan's own unit, and what they mean in one sentence.
 
-    `noise_before` and `noise_after` are standard deviations in the foreground. `noise_after` is judged by the high
-    frequencies of flat places, and never put below a tenth of `noise_before`: a blurred image passes, so read it with
-    the verdict. SNR is the foreground's median over them. `removed` is the residual's standard deviation over that of
-    the noise: near 1 for all of the noise, above for more than noise. The autocorrelations are of neighbours along
-    (J, I): in the residual, and in noise with the spectrum of this scan. None where there is nothing to measure.
+    `noise_before` and `noise_after` are standard deviations in the foreground, SNR is its median over them. `removed`
+    is the residual's standard deviation over that of the noise: just below 1 for a good estimator, above for one that
+    takes more than noise. `noise_after` is the larger of two: what is left at the high frequencies of flat places, and
+    the error sigma sqrt(1 - removed^2) of an optimal estimator (E[residual^2] = sigma^2 - error^2); never below a tenth
+    of `noise_before`. A blurred image passes both, so read it with the verdict. The autocorrelations are of neighbours
+    along (J, I): in the residual, and in noise with the spectrum of this scan. None where there is nothing to measure.
     """
 
     noise_before: float
@@ -115,11 +116,13 @@ def residual_checks(source: np.ndarray, denoised: np.ndarray, sigma: float | np.
                 typical, typical, snr, snr, 0.0, 0.0, (0.0, 0.0), expected, 0.0, 0.0, "clean", _CLEAN_SENTENCE
             )
         )
-    # Both by the same measure, so that anatomy that it mistakes for noise does not pass for noise that was left.
-    seen_before, seen_after = (noise.estimate_sigma(v, mask, spectrum) for v in (source, denoised))
-    remaining = typical * min(max(seen_after / max(seen_before, 1e-30), _FLOOR), 1.0)
     scaled = residual / np.maximum(sigma, 1e-3 * typical) if isinstance(sigma, np.ndarray) else residual
     edges, detail = _anatomy_correlations(scaled, denoised, mask)
+    removed = float(np.std(scaled[mask])) / (1.0 if isinstance(sigma, np.ndarray) else typical)
+    # Both by the same measure, so that anatomy that it mistakes for noise does not pass for noise that was left.
+    seen_before, seen_after = (noise.estimate_sigma(v, mask, spectrum) for v in (source, denoised))
+    expected_error = np.sqrt(max(1 - removed**2, 0.0))
+    remaining = typical * float(np.clip(max(seen_after / max(seen_before, 1e-30), expected_error), _FLOOR, 1))
     verdict = "anatomy" if edges > EDGE_LIMIT or detail > DETAIL_LIMIT else "noise"
     checks = ResidualChecks(
         noise_before=typical,
@@ -127,7 +130,7 @@ def residual_checks(source: np.ndarray, denoised: np.ndarray, sigma: float | np.
         snr_before=level / typical,
         snr_after=level / remaining,
         snr_gain_db=20 * float(np.log10(typical / remaining)),
-        removed=float(np.std(scaled[mask])) / (1.0 if isinstance(sigma, np.ndarray) else typical),
+        removed=removed,
         residual_autocorrelation=(_lag_one(residual, mask, 1), _lag_one(residual, mask, 2)),
         noise_autocorrelation=expected,
         residual_edge_correlation=edges,

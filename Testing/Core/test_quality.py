@@ -104,12 +104,25 @@ def test_numbers_are_right_and_scale_free():
     half = clean + 0.5 * (source - clean)
     checks = quality.residual_checks(source, half, SIGMA)
     assert checks["removed"] == pytest.approx(0.5, abs=0.02)
-    assert checks["snr_gain_db"] == pytest.approx(6.02, abs=1)
+    # Half of the noise is left; judged as an optimal estimator, which would leave sqrt(1 - 0.5^2), it is more.
+    assert checks["snr_gain_db"] == pytest.approx(-20 * np.log10(np.sqrt(0.75)), abs=0.2)
     assert checks["snr_before"] == pytest.approx(800 / SIGMA, rel=0.1)
     assert np.abs(checks["residual_autocorrelation"]).max() < 0.03
     scaled = quality.residual_checks(1000 * source, 1000 * half, 1000 * SIGMA)
     for key in ("snr_after", "residual_edge_correlation", "residual_detail_correlation", "removed"):
         assert scaled[key] == pytest.approx(checks[key], rel=0.01, abs=1e-4)
+
+
+@pytest.mark.parametrize("ratio", [0.5, 1.0, 2.0])
+def test_gain_of_the_optimal_estimator(ratio):
+    """Gaussian texture N(m, s^2): the best estimate and its error, s sigma / sqrt(s^2 + sigma^2), are known."""
+    texture = SIGMA * ratio
+    mask = phantom((4, 128, 128)) > 0
+    clean = np.where(mask, 3000 + texture * np.random.default_rng(2).standard_normal(mask.shape), 0)
+    source = noisy(clean, SIGMA)
+    best = np.where(mask, (texture**2 * source + SIGMA**2 * 3000) / (texture**2 + SIGMA**2), 0)
+    gain = quality.residual_checks(source, best, SIGMA)["snr_gain_db"]
+    assert gain == pytest.approx(10 * np.log10(1 + 1 / ratio**2), abs=0.3)
 
 
 def test_autocorrelation_of_a_smooth_residual():
