@@ -143,9 +143,9 @@ class C2SDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def cleanup(self) -> None:
         """The application ends, or the module is reloaded: nothing of ours goes on."""
-        self.setParameterNode(None)
         self.removeObservers()
-        if self.panel is not None:
+        if self.panel is not None:  # None: setup() has failed
+            self.setParameterNode(None)
             self.panel.close()
 
     def enter(self) -> None:
@@ -153,7 +153,8 @@ class C2SDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def exit(self) -> None:
         """Another module is shown. A run goes on."""
-        self.setParameterNode(None)
+        if self.panel is not None:
+            self.setParameterNode(None)
 
     def onReload(self) -> None:
         """Reload our package too, not this file alone; the worker goes, the next Apply starts a new one."""
