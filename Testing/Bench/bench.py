@@ -231,7 +231,7 @@ class Bench:
             top.deleteLater()
         self.process_events()
         Connections.undo_all()
-        slicer.mrmlScene.Clear(True)
+        self._empty_scene()
         self._logics = {}
         slicer.modules = types.SimpleNamespace()
         for name, before in self._injected.items():
@@ -245,6 +245,15 @@ class Bench:
         self._application.setTestingEnabled(True)
         gc.collect()
         sys.excepthook = self._hook
+
+    def _empty_scene(self) -> None:
+        """Remove all nodes and free their voxels, even if something in Python still holds a node."""
+        volumes = list(slicer.util.getNodesByClass("vtkMRMLVolumeNode"))
+        for sequence in slicer.util.getNodesByClass("vtkMRMLSequenceNode"):
+            sequence.RemoveAllDataNodes()
+        slicer.mrmlScene.Clear(True)
+        for volume in volumes:
+            volume.SetAndObserveImageData(None)
 
 
 def _ancestors(widget: Any) -> Iterator[Any]:

@@ -69,9 +69,14 @@ class Connections:
 
     @classmethod
     def undo_all(cls) -> None:
-        """At the end of a session: slots that outlive it must not be called, nor keep its objects alive."""
+        """At the end of a session: slots of its modules must not be called in the next, nor keep their objects alive.
+
+        Timers and processes stay connected: Python modules stay imported, and may share one among sessions.
+        """
         for connections in list(cls.everyone):
             native = connections._owner()
+            if isinstance(native, QtCore.QTimer | QtCore.QProcess):
+                continue
             if native is not None and shiboken6.isValid(native):
                 for signature in {made[0] for made in connections._made}:
                     connections.remove(native, signature, None)
