@@ -129,7 +129,7 @@ class UNet(nn.Module):
         with torch.autocast(u.device.type, enabled=False):
             x = self.head(F.pixel_unshuffle(u.float(), 2).contiguous(memory_format=torch.channels_last))
             embedding = self.embedding(c_noise.float())
-        if torch.is_autocast_enabled(u.device.type) if u.device.type != "cpu" else torch.is_autocast_cpu_enabled():
+        if _autocast_enabled(u.device.type):
             x = x.to(torch.bfloat16)
         skips = []
         for encoder, down in zip(self.encoders, self.downs):
@@ -141,6 +141,13 @@ class UNet(nn.Module):
             x = decoder(up(x) + skips.pop(), embedding)
         with torch.autocast(u.device.type, enabled=False):
             return F.pixel_shuffle(self.tail(x.float()), 2)[..., :height, :width]
+
+
+def _autocast_enabled(kind: str) -> bool:
+    try:
+        return torch.is_autocast_enabled(kind)
+    except TypeError:  # torch < 2.4 has one function per device
+        return torch.is_autocast_cpu_enabled() if kind == "cpu" else torch.is_autocast_enabled()
 
 
 def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:

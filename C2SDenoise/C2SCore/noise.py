@@ -72,6 +72,8 @@ def estimate_spectrum(volume: np.ndarray, mask: np.ndarray | None = None) -> Spe
     was acquired and falls to nothing where it was not. The low frequencies, where anatomy leaks in, are taken to be acquired.
     """
     mask = foreground(volume) if mask is None else mask
+    if not mask.any():
+        return white_spectrum()
     power = _mean_power(_thickest(volume, mask)[0])
     height, width = power.shape
     rows, columns = np.abs(np.fft.fftfreq(height)), np.abs(np.fft.fftfreq(width))
@@ -117,6 +119,8 @@ def _profile(power: np.ndarray, frequencies: np.ndarray) -> tuple[np.ndarray, fl
 def estimate_sigma(volume: np.ndarray, mask: np.ndarray | None = None, spectrum: Spectrum | None = None) -> float:
     """Standard deviation of the noise in the foreground of (K, J, I), in the scan's own unit; 0 for a constant volume."""
     mask = foreground(volume) if mask is None else mask
+    if not mask.any():
+        return 0.0
     spectrum = estimate_spectrum(volume, mask) if spectrum is None else spectrum
     slices, inside = _thickest(volume, mask)
     values, reference = _local_power(slices, inside, spectrum)
@@ -189,7 +193,7 @@ def pair_sigma(first: np.ndarray, second: np.ndarray) -> float:
         # Matching the moments and not regressing: noise in the regressor would bias the gain.
         gain = a[m].std() / max(b[m].std(), 1e-30)
         d = a[m] - gain * (b[m] - b[m].mean()) - a[m].mean()
-        differences.append(1.4826 * np.median(np.abs(d - np.median(d))) / np.sqrt(1 + gain**2))
+        differences.append(1.4826 * np.median(np.abs(d - np.median(d))) / np.sqrt(2))
     return float(np.median(differences)) if differences else 0.0
 
 
@@ -225,7 +229,9 @@ def slice_correlation(volume: np.ndarray, mask: np.ndarray, spectrum: Spectrum) 
     both = mask[1:] & mask[:-1]
     if both.sum() < 100:
         return 0.0
-    a, b = filtered[1:][both], filtered[:-1][both]
-    limit = 3 * np.median(np.abs(a)) / 0.6745 + 1e-30
-    keep = (np.abs(a) < limit) & (np.abs(b) < limit)  # edges of anatomy go through several slices; noise decides here
-    return float(np.mean(a[keep] * b[keep]) / np.sqrt(np.mean(a[keep] ** 2) * np.mean(b[keep] ** 2) + 1e-30))
+    # Edges of anatomy go through several slices; in the flatter half of the tissue it is noise that decides.
+    local = _box_mean(filtered**2)
+    local = local[1:] + local[:-1]
+    keep = both & (local <= np.median(local[both]))
+    a, b = filtered[1:][keep], filtered[:-1][keep]
+    return float(np.mean(a * b) / np.sqrt(np.mean(a**2) * np.mean(b**2) + 1e-30))

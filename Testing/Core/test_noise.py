@@ -1,0 +1,123 @@
+"""Noise level and spectrum from one scan, on phantoms whose noise is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from C2SCore import noise
+from C2SCore.noise import (
+    estimate_sigma,
+    estimate_slice_sigmas,
+    estimate_spectrum,
+    foreground,
+    is_magnitude,
+    pair_sigma,
+    signal_level,
+    slice_correlation,
+)
+
+
+def _phantom(count: int = 6, size: int = 128) -> np.ndarray:
+    """Smooth tissue with a few edges, zero outside, signal about 100."""
+    y, x = np.mgrid[:size, :size] / size - 0.5
+    inside = (x**2 + y**2 < 0.16).astype(float)
+    tissue = 100 + 20 * np.sin(9 * x) * np.cos(7 * y) + 25 * (x**2 + (y - 0.1) ** 2 < 0.01)
+    return np.repeat((inside * tissue)[None], count, axis=0).astype(np.float32)
+
+
+def _noisy(sigma: float, seed: int = 0, rician: bool = False) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    clean = _phantom()
+    real = clean + sigma * rng.standard_normal(clean.shape)
+    return (np.abs(real + 1j * sigma * rng.standard_normal(clean.shape)) if rician else real).astype(np.float32)
+
+
+def _zero_filled(volume: np.ndarray, share: float) -> np.ndarray:
+    keep = np.abs(np.fft.fftfreq(volume.shape[2])) <= share / 2
+    return np.fft.ifft(np.fft.fft(volume, axis=2) * keep, axis=2).real.astype(np.float32)
+
+
+@pytest.mark.parametrize("rician", [False, True])
+@pytest.mark.parametrize("snr", [5, 10, 20, 30])
+def test_level_within_ten_percent(snr: float, rician: bool) -> None:
+    assert estimate_sigma(_noisy(100 / snr, rician=rician)) == pytest.approx(100 / snr, rel=0.1)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 250.0])
+def test_level_is_in_the_unit_of_the_scan(scale: float) -> None:
+    volume = _noisy(10.0)
+    assert estimate_sigma(scale * volume) == pytest.approx(scale * estimate_sigma(volume), rel=1e-3)
+
+
+def test_constant_volume_has_no_noise() -> None:
+    assert estimate_sigma(np.full((3, 64, 64), 7.0, dtype=np.float32)) == 0
+
+
+def test_white_noise_is_called_white() -> None:
+    assert estimate_spectrum(_noisy(10.0)).white
+
+
+@pytest.mark.parametrize("share", [0.5, 0.75])
+def test_edge_of_k_space_is_found_and_level_is_that_of_the_image(share: float) -> None:
+    rng = np.random.default_rng(0)
+    clean = _phantom()
+    noise_only = _zero_filled(10 * rng.standard_normal(clean.shape), share)
+    volume = _zero_filled(clean, share) + noise_only
+    spectrum = estimate_spectrum(volume)
+    frequencies = np.linspace(0, 0.5, noise.BINS)
+    assert spectrum.rows.min() > 0.5
+    assert spectrum.columns[frequencies < share / 2 - 0.03].min() > 0.5
+    assert spectrum.columns[frequencies > share / 2 + 0.03].max() < 0.3
+    assert estimate_sigma(volume) == pytest.approx(noise_only.std(), rel=0.1)
+
+
+def test_spectrum_on_a_grid_has_unit_variance_and_turns_with_its_axes() -> None:
+    profile = np.linspace(1, 0, noise.BINS)
+    power = noise.Spectrum(np.ones(noise.BINS), profile).power(30, 40)
+    assert power.shape == (30, 40)
+    assert power.mean() == pytest.approx(1)
+    assert np.ptp(power[:, 0]) == pytest.approx(0) and power[0, 20] < power[0, 1]
+
+
+def test_level_of_every_slice() -> None:
+    clean = _phantom()
+    rng = np.random.default_rng(0)
+    sigmas = np.array([5, 5, 5, 10, 10, 10.0])
+    volume = (clean + sigmas[:, None, None] * rng.standard_normal(clean.shape)).astype(np.float32)
+    found = estimate_slice_sigmas(volume, foreground(volume), noise.white_spectrum())
+    assert found == pytest.approx(sigmas, rel=0.15)
+
+
+def test_level_from_two_repetitions_with_another_gain_and_offset() -> None:
+    assert pair_sigma(_noisy(8.0, 1), 1.3 * _noisy(8.0, 2) + 20) == pytest.approx(8.0, rel=0.05)
+
+
+def test_foreground_is_the_tissue() -> None:
+    truth = _phantom() > 0
+    found = foreground(_noisy(20.0))
+    assert (found & truth).sum() / (found | truth).sum() > 0.9
+    assert signal_level(_noisy(10.0)) == pytest.approx(100, rel=0.05)
+
+
+def test_magnitude_is_told_from_additive_noise() -> None:
+    for rician in (False, True):
+        volume = _noisy(10.0, rician=rician)
+        assert is_magnitude(volume, foreground(volume), 10.0) is rician
+
+
+def test_masked_or_windowed_background_is_no_magnitude() -> None:
+    volume = _noisy(10.0, rician=True)
+    mask = foreground(volume)
+    windowed = np.maximum(volume - 4, 0)
+    assert not is_magnitude(np.where(mask, volume, 0), mask, 10.0)
+    assert not is_magnitude(windowed, mask, 10.0)
+    assert is_magnitude(np.round(volume), mask, 10.0)
+
+
+def test_slices_that_share_noise_are_found() -> None:
+    volume = _noisy(10.0)
+    blurred = (volume[1:] + volume[:-1]) / 2
+    mask = foreground(volume)
+    assert abs(slice_correlation(volume, mask, noise.white_spectrum())) < 0.1
+    assert slice_correlation(blurred, mask[1:], noise.white_spectrum()) == pytest.approx(0.5, abs=0.1)

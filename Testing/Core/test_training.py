@@ -1,0 +1,288 @@
+"""The training loop: it learns, resumes exactly, ends well in every way, and refuses what cannot work."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from C2SCore import config, model, state
+from C2SCore.config import Levels, Noise, TrainConfig
+from C2SCore.corruption import coloured, make_example, patch_size
+from C2SCore.errors import Cancelled, UserError
+from C2SCore.events import Curve, Preview, Progress
+from C2SCore.patches import Case, PatchSampler, hold_back
+from C2SCore.runfolder import run_folder
+from C2SCore.tensors import to_tensor
+from C2SCore.training import train
+
+TINY = TrainConfig(steps=12, batch=4, patch=32, validate_every=4, warm_up=2, precision="float32", checkpoint_every=1e-6)
+
+
+def _scan(seed: int = 0, count: int = 6, sigma: float = 0.1) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:64, :64] / 64 - 0.5
+    clean = (x**2 + y**2 < 0.16) * (1 + 0.3 * np.sin(20 * x + seed) * np.cos(15 * y))
+    return (1000 * (clean + sigma * rng.standard_normal((count, 64, 64)))).astype(np.float32)
+
+
+def _cases(**changes: object) -> list[Case]:
+    return [Case("scan", _scan(), **changes)]
+
+
+def _weights(path: Path) -> dict[str, torch.Tensor]:
+    return model.load(path).denoiser.state_dict()
+
+
+def test_it_learns_from_noise_alone(tmp_path: Path) -> None:
+    curves: list[float] = []
+
+    def emit(message: object) -> None:
+        if isinstance(message, Curve):
+            curves.append(message.values["validation"] or np.nan)
+
+    recipe = TINY.replace(steps=150, validate_every=50, precision="auto")
+    out = train(_cases(), recipe, tmp_path / "m.safetensors", emit=emit)
+    # 1 is the noise itself: what is left after it must be well below.
+    assert curves[-1] < 0.5
+    card = model.load(out).card
+    assert card.trained_on == ("scan",) and card.slices == 6 and card.neighbours == 1
+    assert card.sigma_range[0] == pytest.approx(0.1, rel=0.15)
+    assert TrainConfig.from_dict(card.config) == recipe
+
+
+def test_same_seed_same_weights_other_seed_other_weights(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{n}.safetensors" for n in range(3)]
+    for path, seed in zip(paths, (0, 0, 1)):
+        train(_cases(), TINY.replace(seed=seed), path)
+    first, second, third = map(_weights, paths)
+    assert all(torch.equal(first[k], second[k]) for k in first)
+    assert not all(torch.equal(first[k], third[k]) for k in first)
+
+
+def test_stopped_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole.safetensors", tmp_path / "parts.safetensors"
+    train(_cases(), TINY, whole)
+    steps = 0
+
+    def stop_after_seven() -> bool:
+        nonlocal steps
+        steps += 1
+        return steps > 8
+
+    train(_cases(), TINY, parts, cancelled=stop_after_seven)
+    _, facts = state.load_state(run_folder(parts) / "state.safetensors")
+    assert 0 < facts["step"] < TINY.steps
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    for item in (parts, run_folder(parts)):
+        item.rename(moved / item.name)
+    train(_cases(), TINY, moved / parts.name, resume=True)
+    a, b = _weights(whole), _weights(moved / parts.name)
+    assert all(torch.equal(a[k], b[k]) for k in a)
+    _, facts = state.load_state(run_folder(moved / parts.name) / "state.safetensors")
+    assert [point["step"] for point in facts["history"]] == [4, 8, 12]
+
+
+def test_cancelled_before_anything_was_learnt_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(Cancelled):
+        train(_cases(), TINY.replace(checkpoint_every=60), tmp_path / "m.safetensors", cancelled=lambda: True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pause_holds_and_goes_on(tmp_path: Path) -> None:
+    seen: list[str] = []
+    answers = iter([True, True, False])
+    train(
+        _cases(),
+        TINY.replace(steps=2, validate_every=2),
+        tmp_path / "m.safetensors",
+        paused=lambda: next(answers, False),
+        emit=lambda m: seen.append(m.stage) if isinstance(m, Progress) else None,
+    )
+    assert "paused" in seen and (tmp_path / "m.safetensors").is_file()
+
+
+def test_events_carry_a_preview_in_the_unit_of_the_scan(tmp_path: Path) -> None:
+    previews: list[Preview] = []
+    train(_cases(), TINY, tmp_path / "m.safetensors", emit=lambda m: previews.append(m) if isinstance(m, Preview) else None)
+    source, result, removed = np.load(previews[-1].path)
+    assert any(np.array_equal(source, plane) for plane in _scan())
+    assert np.allclose(source, result + removed, atol=1e-3)
+
+
+def test_two_trainings_cannot_share_a_folder_but_a_dead_one_is_taken_over(tmp_path: Path) -> None:
+    out = tmp_path / "m.safetensors"
+    run_folder(out).mkdir()
+    lock = run_folder(out) / "lock"
+    lock.write_text(str(os.getppid()))
+    with pytest.raises(UserError, match="training into"):
+        train(_cases(), TINY, out)
+    lock.write_text("999999999")
+    train(_cases(), TINY, out)
+    assert out.is_file() and not lock.exists()
+
+
+def test_an_existing_model_is_not_overwritten(tmp_path: Path) -> None:
+    out = tmp_path / "m.safetensors"
+    out.write_bytes(b"precious")
+    with pytest.raises(UserError, match="exists already"):
+        train(_cases(), TINY, out)
+    assert out.read_bytes() == b"precious"
+
+
+def test_resume_refuses_another_recipe_but_takes_a_longer_budget(tmp_path: Path) -> None:
+    out = tmp_path / "m.safetensors"
+    train(_cases(), TINY, out)
+    with pytest.raises(UserError, match="recipe differs"):
+        train(_cases(), TINY.replace(batch=2), out, resume=True)
+    train(_cases(), TINY.replace(steps=16), out, resume=True)
+    assert model.load(out).card.quality["steps"] == 16
+
+
+def test_fine_tuning_starts_from_the_model(tmp_path: Path) -> None:
+    first = train(_cases(), TINY, tmp_path / "a.safetensors")
+    second = train(
+        _cases(), TINY.replace(steps=1, validate_every=1, learning_rate=1e-9), tmp_path / "b.safetensors", initial=model.load(first)
+    )
+    a, b = _weights(first), _weights(second)
+    assert all(torch.allclose(a[k], b[k], atol=1e-6) for k in a)
+
+
+@pytest.mark.parametrize(
+    ("case", "says"),
+    [
+        (Case("flat", np.ones((4, 64, 64), dtype=np.float32)), "no noise or no signal"),
+        (Case("nan", np.full((4, 64, 64), np.nan, dtype=np.float32)), "NaN"),
+        (Case("thin", np.ones((64, 64), dtype=np.float32)), "has shape"),
+        (Case("odd", _scan(), auxiliary=[np.ones((3, 64, 64), dtype=np.float32)]), "one grid"),
+    ],
+)
+def test_bad_scans_are_refused_by_name_and_nothing_is_written(tmp_path: Path, case: Case, says: str) -> None:
+    with pytest.raises(UserError, match=says) as error:
+        train([case], TINY, tmp_path / "m.safetensors")
+    assert case.name in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_contrasts_and_neighbours_reach_the_network(tmp_path: Path) -> None:
+    cases = [Case("a", _scan(), auxiliary=[_scan(5), _scan(6)])]
+    out = train(cases, TINY, tmp_path / "m.safetensors")
+    assert model.load(out).denoiser.contrasts == 2
+    with pytest.raises(UserError, match="same ones"):
+        train([*cases, Case("b", _scan())], TINY, tmp_path / "n.safetensors")
+
+
+@pytest.mark.parametrize("density", ["uniform", "range"])
+def test_examples_have_the_levels_they_claim(density: str) -> None:
+    case = Case("scan", _scan(sigma=0.02))
+    case.prepare()
+    recipe = TINY.replace(batch=64, levels=Levels(density=density, sigma_range=(0.05, 0.2)), neighbours=1)
+    batch = PatchSampler([case], 32, 1).draw(64, np.random.default_rng(0))
+    example = make_example(batch, recipe, np.random.default_rng(1), torch.Generator().manual_seed(1))
+    added = (example.x_t[0] - example.x_d).std(dim=(1, 2, 3))
+    assert torch.allclose(added, example.sigma_tau, rtol=0.15)
+    assert torch.allclose(example.x_t[0] + example.x_t[1], 2 * example.x_d, atol=1e-5)
+    if density == "range":
+        assert float(example.sigma_t.min()) >= 0.05 * 0.999 and float(example.sigma_t.max()) <= 0.2 * 1.001
+        # Neighbours are at the same level, or the model would learn to copy from quieter ones.
+        assert example.aux is not None
+        assert float((example.aux[:, 0] - to_tensor(batch.x[:, 1])).abs().mean()) > 0.01
+
+
+def test_magnitude_examples_are_stabilised() -> None:
+    case = Case("scan", _scan(sigma=0.005))
+    case.prepare()
+    recipe = TINY.replace(
+        batch=64, levels=Levels(density="range", sigma_range=(0.1, 0.2)), noise=Noise(rician=1.0), loss=config.Loss(antithetic=False)
+    )
+    batch = PatchSampler([case], 32, 1).draw(64, np.random.default_rng(0))
+    example = make_example(batch, recipe, np.random.default_rng(1), torch.Generator().manual_seed(1))
+    residual = (example.x_t[0] - example.x_d).std(dim=(1, 2, 3))
+    assert torch.allclose(residual, torch.ones(64), atol=0.15)
+    assert torch.allclose(example.sigma_t, torch.ones(64), atol=1e-4)
+
+
+def test_coloured_noise_has_its_spectrum_and_unit_variance() -> None:
+    power = torch.ones(400, 16, 16)
+    power[:, :, 4:13] = 0
+    power = power / power.mean(dim=(1, 2), keepdim=True)
+    z = coloured(power, torch.Generator().manual_seed(0))
+    assert float(z.std()) == pytest.approx(1, rel=0.02)
+    measured = torch.fft.fft2(z).abs().square().mean(dim=(0, 1)) / 256
+    assert torch.allclose(measured, power[0], atol=0.35)
+
+
+def test_band_limited_patches_lose_their_high_frequencies() -> None:
+    case = Case("scan", _scan(sigma=0.05))
+    case.prepare()
+    recipe = TINY.replace(noise=Noise(band_limited=1.0))
+    batch = PatchSampler([case], 32, 1).draw(32, np.random.default_rng(0), patch_size(recipe))
+    example = make_example(batch, recipe, np.random.default_rng(1), torch.Generator().manual_seed(1))
+    power = torch.fft.fft2(example.z).abs().square().mean(dim=(0, 1))
+    assert example.x_d.shape[-1] == 32
+    assert float(power[16, 16]) < 0.2 * float(power[2, 2])
+
+
+def test_held_back_slices_are_never_trained_on() -> None:
+    cases = [Case("a", _scan()), Case("b", _scan(1))]
+    for case in cases:
+        case.prepare()
+    held = hold_back(cases, 0.25, seed=3)
+    trained, kept = PatchSampler(cases, 32, 0, held), PatchSampler(cases, 32, 0, held, only_held=True)
+    assert len(held) == 3 and set(kept.index) == set(held)
+    assert not set(trained.index) & set(held) and len(trained.index) + len(held) == 12
+
+
+def test_patches_come_from_the_scan_and_small_slices_are_padded() -> None:
+    case = Case("scan", _scan())
+    case.prepare()
+    batch = PatchSampler([case], 96, 1).draw(2, np.random.default_rng(0))
+    assert batch.x.shape == (2, 3, 96, 96)
+    values = set(np.round(case.target / case.signal, 4).ravel().tolist())
+    assert set(np.round(batch.x[0, 0], 4).ravel().tolist()) <= values
+
+
+def test_known_levels_replace_the_measured_ones() -> None:
+    case = Case("scan", _scan(), source="/data/openms/scan.nii")
+    case.prepare(known={"*other*": 0.5, "*openms*": 0.03})
+    assert case.sigmas / case.signal == pytest.approx(np.full(6, 0.03))
+
+
+def test_recipes_that_come_with_the_program_are_valid_and_survive_yaml(tmp_path: Path) -> None:
+    import yaml
+
+    for name in config.presets():
+        recipe = config.preset(name)
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(yaml.safe_dump(recipe.to_dict()))
+        assert config.load(path) == recipe
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"stepz": 3}, "unknown setting 'stepz'"),
+        ({"steps": "many"}, "whole number"),
+        ({"loss": {"form": "magic"}}, "'plain' or 'normalised'"),
+        ({"levels": {"tau_min": 2.0, "tau_max": 1.0}}, "below levels.tau_max"),
+        ({"patch": 63}, "multiple of 8"),
+        ({"learning_rate": -1.0}, "above 0"),
+        ({"noise": 3}, "group of settings"),
+        ({"noise": {"known": {"*": 7.0}}}, "between 0 and 1"),
+    ],
+)
+def test_bad_recipes_name_value_and_rule(values: dict, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        TrainConfig.from_dict(values)
+
+
+def test_recipe_folder_is_readable_by_people(tmp_path: Path) -> None:
+    out = train(_cases(), TINY, tmp_path / "m.safetensors")
+    written = json.loads((run_folder(out) / "recipe.json").read_text())
+    assert written["scans"] == ["scan"]
+    assert TrainConfig.from_dict(written["config"]) == TINY
