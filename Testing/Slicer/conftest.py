@@ -20,6 +20,6 @@ except ImportError as error:
 
     headless_bench = bench
 
-from scenes import models
+from scenes import models, warm_worker
 
-__all__ = ["bench", "headless_bench", "models"]
+__all__ = ["bench", "headless_bench", "models", "warm_worker"]

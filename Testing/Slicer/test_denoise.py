@@ -1,0 +1,302 @@
+"""C2S Denoise as its user sees it: every control, from the choice of a volume to the evidence."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import slicer
+from scenes import OBLIQUE, add_volume, apply, open_panel, phantom, scalar_volumes, settle
+
+from C2SSlicer import compare, volumes
+
+
+def voxels(node) -> np.ndarray:
+    return slicer.util.arrayFromVolume(node)
+
+
+def test_without_a_volume_nothing_can_be_applied(bench):
+    widget = open_panel(bench)
+    assert not widget.ui.applyButton.enabled
+    assert "Choose a volume" in widget.ui.applyButton.toolTip
+    assert "Load a volume" in widget.ui.statusLabel.text
+    assert not widget.ui.sideBySideButton.enabled
+
+
+def test_a_volume_is_chosen_and_its_noise_measured(bench):
+    source = add_volume(voxels=phantom((4, 128, 112), sigma=15))
+    widget = open_panel(bench)
+    assert widget.ui.inputSelector.currentNode() is source and widget.ui.applyButton.enabled
+    assert source.GetName() in widget.ui.applyButton.toolTip
+    assert "σ = " in widget.ui.measuredLabel.text and "SNR" in widget.ui.measuredLabel.text
+    assert widget._parameterNode.noiseLevel == pytest.approx(15, rel=0.3)
+    assert "inside its range" in widget.ui.modelSummaryLabel.text
+    assert "PyTorch" in widget.ui.setupLabel.text
+
+
+def test_three_clicks_from_volume_to_evidence(bench):
+    """Select, Apply, look: the story of issue and manual."""
+    source = add_volume(matrix=OBLIQUE)
+    before = voxels(source).copy()
+    widget = open_panel(bench)
+    run = apply(bench, widget)
+    result, noise = run.result.volume, run.result.noise
+    assert result.GetName() == "T1 näive denoised" and noise.GetName() == "T1 näive removed noise"
+    assert np.abs(volumes.matrix_of(result) - OBLIQUE).max() < 1e-6
+    assert np.allclose(voxels(result) + voxels(noise), before, atol=1e-3)
+    assert not np.allclose(voxels(result), before, atol=1e-3)
+    assert np.array_equal(voxels(source), before)
+    facts = volumes.facts_of(result)
+    assert facts["Model"] == "tiny" and facts["Detail"] == "0" and float(facts["Sigma"]) > 0 and facts["Version"]
+    assert widget.ui.statusLabel.text.startswith("Done") and widget.ui.applyButton.text == "Apply"
+    assert "SNR" in widget.ui.evidenceLabel.text and widget.ui.verdictLabel.text.endswith(".")
+    assert "research" in widget.ui.researchLabel.text
+    assert widget.panel.comparison.shown and widget.ui.sideBySideButton.checked
+    assert "torch" not in sys.modules or "torch" in MODULES_BEFORE
+
+
+MODULES_BEFORE = set(sys.modules)
+
+
+def test_all_choices_reach_the_worker(bench):
+    source = add_volume()
+    widget = open_panel(bench)
+    ui, node = widget.ui, widget._parameterNode
+    ui.manualNoiseCheckBox.setChecked(True)
+    ui.noiseLevelSpinBox.setValue(12.5)
+    ui.noiseKindBox.setCurrentIndex(1)
+    ui.deviceBox.setCurrentIndex(1)
+    ui.detailSlider.setValue(25)
+    ui.keepNoiseCheckBox.setChecked(False)
+    ui.keepUncertaintyCheckBox.setChecked(True)
+    ui.showWhenDoneCheckBox.setChecked(False)
+    bench.process_events()
+    assert (node.noiseKind.value, node.device.value, node.detail) == ("gaussian", "cpu", 25)
+    orders = []
+    submit = widget.panel._worker.submit
+    widget.panel._worker.submit = lambda job, *rest, **more: orders.append(job) or submit(job, *rest, **more)
+    run = apply(bench, widget)
+    order = orders[0]
+    assert (order.sigma, order.noise, order.device) == (12.5, "gaussian", "cpu") and order.uncertainty
+    assert order.model.endswith("tiny.safetensors")
+    assert run.result.noise is None and run.result.uncertainty.GetName() == "T1 näive uncertainty"
+    assert voxels(run.result.uncertainty).min() >= 0 and voxels(run.result.uncertainty).max() > 0
+    estimate = run.refinement.estimates[0]
+    expected = estimate + 0.25 * (voxels(source) - estimate)
+    assert np.allclose(voxels(run.result.volume), expected, atol=1e-3)
+    assert volumes.facts_of(run.result.volume)["Detail"] == "0.25"
+    assert not widget.panel.comparison.shown
+
+
+def test_labels_of_the_choices_are_words(bench):
+    widget = open_panel(bench)
+    for box, words in (
+        (widget.ui.noiseKindBox, ["Automatic", "Gaussian", "Rician (magnitude image)"]),
+        (widget.ui.framesBox, ["This frame", "All frames"]),
+        (widget.ui.deviceBox, ["Automatic", "Processor (CPU)", "NVIDIA graphics card", "Apple GPU"]),
+    ):
+        assert [box.itemText(n) for n in range(box.count)] == words
+
+
+def test_every_control_has_a_tooltip(bench):
+    widget = open_panel(bench)
+    kinds = (
+        "QPushButton",
+        "QCheckBox",
+        "QComboBox",
+        "SpinBox",
+        "qMRML",
+        "ctkSlider",
+        "ctkPath",
+        "QProgressBar",
+        "QPlainTextEdit",
+    )
+    named = [
+        w
+        for name, w in vars(widget.ui).items()
+        if any(k in type(w).__name__ for k in kinds) and not name.startswith("qt_")
+    ]
+    ours = [w for w in named if w.objectName[0].islower() and w.objectName not in ("C2SDenoise",)]
+    assert len(ours) >= 20
+    assert [w.objectName for w in ours if len(w.toolTip) < 15] == []
+
+
+def test_a_chosen_output_is_filled_and_keeps_its_name(bench):
+    source = add_volume(matrix=OBLIQUE)
+    mine = add_volume("Mine", np.zeros((2, 3, 4), np.int16))
+    widget = open_panel(bench)
+    widget._parameterNode.inputVolume = source
+    widget.ui.outputSelector.setCurrentNode(mine)
+    run = apply(bench, widget)
+    assert run.result.volume is mine and mine.GetName() == "Mine"
+    assert voxels(mine).shape == voxels(source).shape
+    assert np.abs(volumes.matrix_of(mine) - OBLIQUE).max() < 1e-6
+    assert mine.GetDisplayNode().GetWindow() == 280
+
+
+def test_a_new_output_volume_is_made_by_the_selector(bench):
+    add_volume()
+    widget = open_panel(bench)
+    made = bench.open_node_menu(widget.ui.outputSelector)
+    assert widget._parameterNode.outputVolume is made
+    assert apply(bench, widget).result.volume is made
+
+
+def test_the_detail_slider_acts_at_once_and_the_evidence_follows(bench):
+    source = add_volume()
+    widget = open_panel(bench)
+    run = apply(bench, widget)
+    result, estimate = run.result.volume, run.refinement.estimates[0].copy()
+    before = json.loads(widget._parameterNode.evidence)["residual_edge_correlation"]
+    for percent in (40, 100, 0, 70):
+        widget.ui.detailSlider.setValue(percent)
+        expected = estimate + percent / 100 * (voxels(source) - estimate)
+        assert np.allclose(voxels(result), expected, atol=1e-3)
+        assert np.allclose(voxels(run.result.noise), voxels(source) - expected, atol=1e-3)
+    assert volumes.facts_of(result)["Detail"] == "0.7"
+    widget._parameterNode.evidence = ""
+    settle(bench, widget)
+    after = json.loads(widget._parameterNode.evidence)
+    assert after["noise_after"] > 0 and after["residual_edge_correlation"] == pytest.approx(before, abs=0.2)
+    assert widget.panel.run is run  # no second inference
+
+
+def test_two_contrasts(bench):
+    """The second contrast lies on another grid under a transform, and changes the result."""
+    source = add_volume(matrix=OBLIQUE)
+    shifted = OBLIQUE.copy()
+    shifted[:3, 3] += OBLIQUE[:3, 0]
+    other = add_volume("FLAIR", phantom(seed=5), shifted)
+    widget = open_panel(bench, "tiny pair")
+    widget._parameterNode.inputVolume = source
+    assert "Needs FLAIR" in widget.ui.modelSummaryLabel.text
+    run_without = None
+    bench.click(widget.ui.applyButton)
+    assert "0 other contrasts" in widget.ui.statusLabel.text and widget.panel.run is run_without
+    import qt
+
+    widget.ui.contrastSelector.setCheckState(other, qt.Qt.Checked)
+    bench.process_events()
+    assert [n.GetName() for n in widget._parameterNode.otherContrasts] == ["FLAIR"]
+    first = apply(bench, widget)
+    assert volumes.facts_of(first.result.volume)["OtherContrasts"] == "FLAIR"
+    values = voxels(first.result.volume).copy()
+    slicer.util.updateVolumeFromArray(other, phantom(seed=6) * 0.1)
+    second = apply(bench, widget)
+    assert not np.allclose(values, voxels(second.result.volume), atol=1e-3)
+
+
+def test_the_input_as_its_own_helper_is_refused(bench):
+    add_volume()
+    widget = open_panel(bench, "tiny pair")
+    widget._parameterNode.otherContrasts = [widget._parameterNode.inputVolume]
+    bench.click(widget.ui.applyButton)
+    assert "cannot help itself" in widget.ui.statusLabel.text
+
+
+def test_a_reference_gives_psnr_and_ssim(bench):
+    pytest.importorskip("skimage")
+    add_volume(voxels=phantom(sigma=15))
+    clean = add_volume("Reference", phantom(sigma=0))
+    widget = open_panel(bench)
+    apply(bench, widget)
+    widget.ui.referenceSelector.setCurrentNode(clean)
+    settle(bench, widget)
+    numbers = json.loads(widget._parameterNode.evidence)
+    assert numbers["psnr_before"] == pytest.approx(20 * np.log10(200 / 15), abs=1.5)
+    assert "PSNR" in widget.ui.evidenceLabel.text and "SSIM" in widget.ui.evidenceLabel.text
+
+
+def test_adapting_trains_a_copy_first(bench, models):
+    add_volume(voxels=phantom((6, 64, 64)))
+    widget = open_panel(bench)
+    before = (models / "tiny.safetensors").read_bytes()
+    widget.ui.adaptCheckBox.setChecked(True)
+    bench.process_events()
+    assert widget.ui.adaptMinutesSpinBox.enabled and widget._parameterNode.adaptMinutes == 3
+    stages = []
+    run = widget.logic.denoise(
+        widget._parameterNode.inputVolume,
+        model="tiny",
+        adaptMinutes=0.05,
+        wait=False,
+        onProgress=lambda r: stages.append(r.stage),
+    )
+    bench.wait_until(lambda: run.finished, 90)
+    assert run.state == "done", run.failure
+    assert "train" in stages and stages.index("train") < len(stages) - 1
+    assert volumes.facts_of(run.result.volume)["AdaptedMinutes"] == "0.05"
+    assert (models / "tiny.safetensors").read_bytes() == before
+
+
+def test_a_model_is_imported_and_chosen(bench, models, tmp_path):
+    source = (models / "tiny.safetensors").read_bytes()
+    path = tmp_path / "geschärft ü.safetensors"
+    path.write_bytes(source)
+    add_volume()
+    widget = open_panel(bench)
+    widget.ui.setupSection.collapsed = False
+    widget.ui.importPathEdit.setCurrentPath(str(path))
+    bench.click(widget.ui.importButton)
+    assert widget._parameterNode.model == "geschärft ü"
+    assert "(own)" in widget.ui.modelBox.currentText
+    assert (models / "geschärft ü.safetensors").read_bytes() == source
+    bench.click(widget.ui.importButton)
+    assert "already" in widget.ui.statusLabel.text
+    (models / "geschärft ü.safetensors").unlink()
+    (tmp_path / "damaged.safetensors").write_bytes(source[:1000])
+    widget.ui.importPathEdit.setCurrentPath(str(tmp_path / "damaged.safetensors"))
+    bench.click(widget.ui.importButton)
+    assert "cut short" in widget.ui.statusLabel.text and not (models / "damaged.safetensors").exists()
+
+
+def test_noise_outside_the_range_is_said(bench):
+    add_volume(voxels=phantom(sigma=90))
+    widget = open_panel(bench)
+    assert "more noise" in widget.ui.modelSummaryLabel.text
+
+
+def test_scripting_blocks_and_returns_the_result(bench):
+    source = add_volume()
+    names = scalar_volumes()
+    from C2SDenoise import C2SDenoiseLogic
+
+    result = C2SDenoiseLogic().denoise(source, model="tiny", sigma=15.0, removedNoise=True, detail=0.1)
+    assert scalar_volumes() - names == {"T1 näive denoised", "T1 näive removed noise"}
+    assert result.numbers["sigma"] == pytest.approx(15) and isinstance(result.warnings, list)
+    mine = add_volume("Mine")
+    assert C2SDenoiseLogic().denoise(source, mine, model="tiny").volume is mine
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"model": "nobody"}, "no model 'nobody'"),
+        ({"sigma": -1.0}, "noise level is -1"),
+        ({"noise": "salt"}, "'salt'"),
+        ({"detail": 1.5}, "detail is 1.5"),
+        ({"device": "abacus"}, "'abacus'"),
+        ({"adaptMinutes": -1}, "-1"),
+    ],
+)
+def test_scripting_refuses_nonsense_before_any_work(bench, options, text):
+    from C2SCore.errors import UserError
+
+    source = add_volume()
+    names = scalar_volumes()
+    from C2SDenoise import C2SDenoiseLogic
+
+    with pytest.raises(UserError, match=text):
+        C2SDenoiseLogic().denoise(source, **{"model": "tiny", **options})
+    with pytest.raises(UserError, match="never overwritten"):
+        C2SDenoiseLogic().denoise(source, source, model="tiny")
+    assert scalar_volumes() == names
+
+
+def test_the_module_has_its_place_in_the_menu(bench):
+    widget = bench.load_module("C2SDenoise/C2SDenoise.py")
+    module = slicer.app.moduleManager().module(widget.moduleName)
+    assert module.title == "C2S Denoise" and list(module.categories) == ["Filtering.Denoising"]
+    assert compare.LAYOUT_ID > 100

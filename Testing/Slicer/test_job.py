@@ -1,0 +1,217 @@
+"""Jobs seen from Slicer: warm process, cancel, crash, launcher, end. No Qt and no scene are needed."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+import pytest
+
+from C2SCore import events
+from C2SSlicer import job
+
+WORKER = r"""
+import os, sys, time
+from C2SCore import events, worker
+
+def check(job, ctx):
+    return events.Done(job.job, numbers={"pid": os.getpid(), "path": os.environ["PYTHONPATH"]})
+
+def denoise(job, ctx):
+    if job.model == "crash":
+        print("Fehler: Gerät fällt aus", flush=True)
+        os.abort()
+    if job.model == "stubborn":
+        ctx.progress("x", 0, 1)
+        time.sleep(60)
+    for i in range(int(job.source)):
+        ctx.check()
+        ctx.progress("x", i, int(job.source))
+        time.sleep(0.01)
+    return events.Done(job.job)
+
+sys.exit(worker.serve({events.CheckJob: check, events.DenoiseJob: denoise}))
+"""
+# What Slicer's launcher does: starts the interpreter, hands its pipes on, but passes no kill on.
+LAUNCHER = r"""
+import subprocess, sys
+sys.exit(subprocess.call([sys.executable, "-u", "-c", sys.argv[1]]))
+"""
+PLAIN = [sys.executable, "-u", "-c", WORKER]
+LAUNCHED = [sys.executable, "-u", "-c", LAUNCHER, WORKER]
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    try:  # a zombie has ended; only Linux says so
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return not os.path.isdir("/proc")
+
+
+def gone(pid: int, seconds: float = 6.0) -> bool:
+    end = time.monotonic() + seconds
+    while alive(pid) and time.monotonic() < end:
+        time.sleep(0.02)
+    return not alive(pid)
+
+
+def denoise(source: str = "1", model: str = "") -> events.DenoiseJob:
+    return events.DenoiseJob(job.new_id(), source, "", model)
+
+
+def check() -> events.CheckJob:
+    return events.CheckJob(job.new_id())
+
+
+@pytest.fixture(params=[PLAIN, LAUNCHED], ids=["direct", "launcher"])
+def worker(request):
+    made = job.Worker(request.param)
+    yield made
+    made.kill()
+
+
+def test_one_process_serves_all_jobs(worker):
+    first, second = (worker.submit(check()) for _ in range(2))
+    assert first.wait(20).numbers["pid"] == second.wait(20).numbers["pid"] == worker.started.pid
+    assert "C2SDenoise" in first.ending.numbers["path"]
+
+
+def test_messages_and_ending_reach_the_callbacks_in_order(worker):
+    heard = []
+    task = worker.submit(denoise("30"), heard.append, heard.append)
+    task.wait(20)
+    assert [type(m) for m in heard[:-1]] == [events.Progress] * (len(heard) - 1) and len(heard) > 2
+    assert heard[-1] == events.Done(task.job.job)
+
+
+def test_busy_is_told_at_both_ends():
+    told = []
+    made = job.Worker(PLAIN, on_busy=told.append)
+    tasks = [made.submit(check()) for _ in range(2)]
+    assert told == [True]
+    for task in tasks:
+        task.wait(20)
+    assert told == [True, False]
+    made.kill()
+
+
+def test_cancel_by_line_keeps_the_process_warm(worker):
+    pid = worker.submit(check()).wait(20).numbers["pid"]
+    task = worker.submit(denoise("6000"))
+    while worker._queue.empty():
+        time.sleep(0.01)
+    began = time.monotonic()
+    task.cancel()
+    assert task.wait(5) == events.Cancelled(task.job.job)
+    print(f"cancel took {1000 * (time.monotonic() - began):.0f} ms")
+    assert time.monotonic() - began < 1
+    assert worker.submit(check()).wait(20).numbers["pid"] == pid
+
+
+def test_a_job_that_does_not_obey_is_killed_through_the_announced_pid(worker):
+    pid = worker.submit(check()).wait(20).numbers["pid"]
+    stuck, waiting = worker.submit(denoise(model="stubborn")), worker.submit(check())
+    time.sleep(0.1)
+    worker.poll()
+    began = time.monotonic()
+    stuck.cancel()
+    assert isinstance(stuck.wait(5), events.Cancelled)
+    assert time.monotonic() - began < 1
+    assert gone(pid)
+    assert waiting.wait(20).numbers["pid"] != pid  # what waited is done by a new process
+
+
+def test_a_waiting_job_is_cancelled_at_once(worker):
+    running, waiting = worker.submit(denoise("200")), worker.submit(denoise("6000"))
+    waiting.cancel()
+    assert waiting.finished and isinstance(waiting.ending, events.Cancelled)
+    assert isinstance(running.wait(20), events.Done)
+
+
+def test_closing_ends_the_process_by_its_input(worker):
+    pid = worker.submit(check()).wait(20).numbers["pid"]
+    task = worker.submit(denoise("6000"))
+    worker.close()
+    assert isinstance(task.ending, events.Cancelled)
+    assert gone(pid)
+
+
+def test_a_crash_fails_the_job_with_its_last_words_and_the_next_job_works(worker):
+    lost, waiting = worker.submit(denoise(model="crash")), worker.submit(check())
+    failed = lost.wait(20)
+    assert isinstance(failed, events.Failed)
+    assert "SIGABRT" in failed.message or "exit code" in failed.message
+    assert "Gerät fällt aus" in failed.message and "Gerät fällt aus" in failed.traceback
+    assert failed.advice.startswith("Apply again")
+    assert isinstance(waiting.wait(20), events.Done)
+    assert isinstance(worker.submit(check()).wait(20), events.Done)
+
+
+def test_killed_from_outside_blames_the_memory():
+    made = job.Worker(PLAIN)
+    pid = made.submit(check()).wait(20).numbers["pid"]
+    task = made.submit(denoise("6000"))
+    os.kill(pid, 9)
+    failed = task.wait(20)
+    assert "SIGKILL" in failed.message and "memory" in failed.advice
+    made.kill()
+
+
+def test_a_process_that_dies_idle_is_started_again(worker):
+    pid = worker.submit(check()).wait(20).numbers["pid"]
+    os.kill(pid, 9)
+    assert gone(pid)
+    time.sleep(0.2)
+    assert worker.submit(check()).wait(20).numbers["pid"] != pid
+
+
+def test_a_program_that_cannot_start_is_a_failure_with_advice():
+    task = job.Worker(["/nowhere/python"]).submit(check())
+    assert "could not be started" in task.ending.message and "/nowhere/python" in task.ending.advice
+
+
+def test_a_program_that_starts_and_dies_fails_all_jobs_and_does_not_loop():
+    made = job.Worker([sys.executable, "-c", "raise SystemExit('no worker here')"])
+    first, second = made.submit(check()), made.submit(check())
+    for task in (first, second):
+        assert "no worker here" in task.wait(20).message
+    assert not made.running
+
+
+def test_a_caller_that_dies_leaves_no_worker(tmp_path):
+    """Slicer is killed while a job runs."""
+    import subprocess
+
+    script = f"""
+import os, sys
+from C2SSlicer import job
+from C2SCore import events
+made = job.Worker({PLAIN!r})
+pid = made.submit(events.CheckJob("1")).wait(20).numbers["pid"]
+made.submit(events.DenoiseJob("2", "6000", ""))
+print(pid, flush=True)
+os.kill(os.getpid(), 9)
+"""
+    path = os.pathsep.join(p for p in sys.path if p)
+    said = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}
+    )
+    pid = int(said.stdout)
+    began = time.monotonic()
+    assert gone(pid)
+    print(f"the orphan ended {time.monotonic() - began:.2f} s after its caller was killed")
+
+
+def test_a_fault_in_a_callback_stops_nothing(worker, capsys):
+    def fault(message):
+        raise ValueError("in the callback")
+
+    task = worker.submit(denoise("3"), fault, fault)
+    assert isinstance(task.wait(20), events.Done)
+    assert "in the callback" in capsys.readouterr().err
