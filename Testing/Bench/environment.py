@@ -56,10 +56,6 @@ def _print_message(kind: object, context: object, text: str) -> None:
         print(f"Qt: {text}", file=sys.stderr)
 
 
-def uses_real_helpers() -> bool:
-    return bool(os.environ.get(VARIABLE))
-
-
 def _install_helper(name: str, stand_in: str, folder: Path | None) -> None:
     full = f"slicer.{name}"
     if folder is None:

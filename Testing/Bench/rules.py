@@ -10,13 +10,13 @@ from PySide6 import QtCore, QtWidgets
 
 from . import faults
 
-_ONLY_QT6 = {"checkStateChanged", "colorScheme", "checkedId_"}
+_ONLY_QT6 = {"checkStateChanged", "colorScheme"}
 _RENAMED = {"exec_": "exec"}
 _MODAL_STATICS = {
     "QMessageBox": {"question", "information", "warning", "critical", "about", "aboutQt"},
     "QInputDialog": {"getText", "getInt", "getDouble", "getItem", "getMultiLineText"},
 }
-_NOT_PYTHONQT = {"staticMetaObject", "emit", "tr", "pyqtConfigure"}
+_NOT_PYTHONQT = {"staticMetaObject", "emit", "tr"}
 
 # Set by a test: receives the wrapped dialog (or the arguments of a static one) and returns the answer.
 modal_answer: Callable | None = None
@@ -64,7 +64,7 @@ def check_argument(value: object) -> None:
         raise ValueError(f"{value!r} is a numpy value, which PythonQt does not convert; use int(), float() or bool()")
 
 
-def prepare_call(owner: type, name: str, native: object, arguments: tuple) -> tuple:
+def prepare_call(owner: type, name: str, arguments: tuple) -> tuple:
     """Python functions go only to QTimer.singleShot (its slot follows the slot rules) and to stand-ins."""
     if not (owner.__module__ or "").startswith("PySide6"):
         return arguments

@@ -16,7 +16,7 @@ class BoundSignal:
 
     wrap: Callable = staticmethod(lambda value: value)  # set by wrapping.py, which needs this module
 
-    def __init__(self, native: QtCore.QObject, info: SignalInfo, wrap: Callable | None = None):
+    def __init__(self, native: QtCore.QObject, info: SignalInfo):
         self._native, self._info = native, info
 
     @classmethod

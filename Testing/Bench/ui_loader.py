@@ -47,7 +47,7 @@ class QUiLoader(QtUiTools.QUiLoader):
         path = device.fileName() if hasattr(device, "fileName") else str(device)
         tree = ElementTree.parse(path)
         root = tree.getroot()
-        classes = _check_widgets(root, path)
+        _check_widgets(root, path)
         connections = _take_connections(root)
         enumerated = _take_stand_in_enums(root)
         with tempfile.TemporaryDirectory() as folder:
@@ -59,21 +59,20 @@ class QUiLoader(QtUiTools.QUiLoader):
         for name, property_name, value in enumerated:
             _by_name(widget, name).setProperty(property_name, value)
         for connection in connections:
-            _connect(widget, classes, connection, path)
+            _connect(widget, connection, path)
         return widget
 
 
-def _check_widgets(root: ElementTree.Element, path: str) -> dict[str, type]:
-    """name -> class of every widget of the file; UiError on the first fault."""
-    classes: dict[str, type] = {}
+def _check_widgets(root: ElementTree.Element, path: str) -> None:
+    """UiError on the first widget or property that would not work."""
+    names: set[str] = set()
     for element in root.iter("widget"):
         name, kind = element.get("name", ""), widget_class(element.get("class", ""))
-        if name in classes:
+        if name in names:
             raise UiError(f"{path}: the name {name!r} is used twice; childWidgetVariables would lose one")
-        classes[name] = kind
+        names.add(name)
         for entry in element.findall("property"):
             _check_property(name, kind, entry, path)
-    return classes
 
 
 def _check_property(name: str, kind: type, entry: ElementTree.Element, path: str) -> None:
@@ -129,7 +128,7 @@ def _by_name(widget: QtWidgets.QWidget, name: str) -> QtCore.QObject | None:
     return widget if widget.objectName() == name else widget.findChild(QtCore.QObject, name)
 
 
-def _connect(widget: QtWidgets.QWidget, classes: dict[str, type], connection: dict[str, str], path: str) -> None:
+def _connect(widget: QtWidgets.QWidget, connection: dict[str, str], path: str) -> None:
     """Make one connection; UiError if a part of it does not exist."""
     sender, receiver = (_by_name(widget, connection[part]) for part in ("sender", "receiver"))
     ends = [f"{connection[a]}.{connection[b]}" for a, b in (("sender", "signal"), ("receiver", "slot"))]

@@ -62,7 +62,7 @@ class Slot:
     def __call__(self, *arguments: object):
         if self._native is not None:
             check_alive(self._native)
-        arguments = rules.prepare_call(self._owner, self._name, self._native, arguments)
+        arguments = rules.prepare_call(self._owner, self._name, arguments)
         modal = rules.answer_modal(self._name, self._native, arguments)
         if modal is not None:
             return wrap(modal)
@@ -250,7 +250,7 @@ def _object_attribute(native: QtCore.QObject, info: ClassInfo, name: str) -> tup
     if property_name in info.properties:
         return True, wrap(native.property(property_name))
     if name in info.signals:
-        return True, BoundSignal(native, info.signals[name][0], wrap)
+        return True, BoundSignal(native, info.signals[name][0])
     if QtCore.QByteArray(name.encode()) in native.dynamicPropertyNames():
         return True, wrap(native.property(name))
     return False, None
