@@ -49,12 +49,14 @@ class TrainJob:
     """Train a model, or continue one (`initial`: name or path of a model; `resume`: the training that `out` began).
 
     Each case is a mapping with `target` (path of a `.npy` file or of a scan), and optionally `name`, `auxiliary`
-    (paths), `sigma` (number) and `group`; `config` is what `TrainConfig.from_dict` reads.
+    (paths), `sigma` (number) and `group`. The recipe is the preset of that name (empty: the program's defaults) with
+    the values of `config` over it, as `TrainConfig.from_dict` reads them.
     """
 
     job: str
     out: str
     cases: tuple[dict[str, Any], ...]
+    preset: str = ""
     config: dict[str, Any] = field(default_factory=dict)
     card: dict[str, Any] = field(default_factory=dict)
     initial: str = ""

@@ -134,11 +134,13 @@ def train(job: events.TrainJob, context: Context) -> events.Done:
     """Train, with scans as memory maps: what does not fit into memory stays on the disk."""
     context.progress("Loading PyTorch")
     device = _device(job.device, context)
-    from C2SCore import model, training
-    from C2SCore.config import TrainConfig
+    from C2SCore import config, model, training
 
-    config = TrainConfig.from_dict(dict(job.config))
     initial = model.load(job.initial, device) if job.initial else None
+    base = config.preset(job.preset) if job.preset else config.TrainConfig()
+    if initial is not None:  # a model can only go on reading what it has read
+        base = base.replace(neighbours=initial.denoiser.neighbours)
+    recipe = config.TrainConfig.from_dict({**base.to_dict(), **job.config})
     with tempfile.TemporaryDirectory(prefix="C2S-train-") as folder:
         cases = []
         for number, facts in enumerate(job.cases):
@@ -147,7 +149,7 @@ def train(job: events.TrainJob, context: Context) -> events.Done:
             cases.append(_case(facts, Path(folder), number))
         path = training.train(
             cases,
-            config,
+            recipe,
             Path(job.out),
             resume=job.resume,
             initial=initial,
@@ -155,7 +157,7 @@ def train(job: events.TrainJob, context: Context) -> events.Done:
             emit=lambda message: context.send(dataclasses.replace(message, job=job.job)),  # type: ignore[call-arg]
             cancelled=context.cancelled,
             paused=context.paused,
-            card=dict(job.card),
+            card={key: tuple(value) if isinstance(value, list) else value for key, value in job.card.items()},
         )
         cases.clear()  # lets go of the memory maps, which Windows would not delete
     return events.Done(job.job, {"model": str(path)})

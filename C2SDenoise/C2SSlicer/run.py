@@ -83,7 +83,8 @@ class Run:
 
     def _adapt(self) -> None:
         """Teach a copy of the model this scan, then go on with it."""
-        config = {**self._entry.card.config, "minutes": float(self.request.adapt_minutes)}
+        # The recipe for few scans; the time is the budget, whatever number of steps fits into it.
+        config = {"minutes": float(self.request.adapt_minutes), "steps": 10_000_000}
         case = {
             "name": self._source_name,
             "target": self._write_frame(self._frames[0]),
@@ -92,7 +93,16 @@ class Run:
         if self.request.sigma != "auto":
             case["sigma"] = float(self.request.sigma)
         adapted = self._folder / "adapted.safetensors"
-        order = events.TrainJob(job.new_id(), str(adapted), (case,), config, {"name": "adapted"}, initial=self._model)
+        order = events.TrainJob(
+            job.new_id(),
+            str(adapted),
+            (case,),
+            "quick",
+            config,
+            {"name": f"{self._entry.name}, adapted", "auxiliary": list(self._entry.card.auxiliary)},
+            initial=self._model,
+            device=self.request.device,
+        )
         self._task = self._worker.submit(order, self._received, self._adapted, job.CANCEL_GRACE)
 
     def _adapted(self, ending: events.Message) -> None:

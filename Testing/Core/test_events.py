@@ -17,7 +17,9 @@ EXAMPLES = [
         "1", "a b.npy", "ö.npy", auxiliary=("c.npy", "d.npy"), sigma=3, noise="rician", uncertainty="u.npy"
     ),
     events.DenoiseJob("1", "a.npy", "b.npy", sigma="map.npy"),
-    events.TrainJob("2", "m.safetensors", ({"target": "a.npy", "auxiliary": ["b.npy"]},), {"steps": 10}, resume=True),
+    events.TrainJob(
+        "2", "m.safetensors", ({"target": "a.npy", "auxiliary": ["b.npy"]},), "quick", {"steps": 10}, resume=True
+    ),
     events.NoiseJob("3", "a.npy"),
     events.EvidenceJob("4", "a.npy", "b.npy", 1.5, "r.npy"),
     events.InspectJob("5", ("x.nii.gz", "y"), "thumbs"),

@@ -63,6 +63,7 @@ def warm_worker(request: pytest.FixtureRequest) -> None:
 
         for worker in job._WORKERS.values():
             job._attach_timer(worker)
+            worker.on_busy(worker.busy)
 
 
 def phantom(shape: tuple[int, int, int] = (4, 48, 40), sigma: float = 15.0, seed: int = 0) -> np.ndarray:

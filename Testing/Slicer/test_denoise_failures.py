@@ -1,0 +1,207 @@
+"""What goes wrong must be said, must harm nothing, and Apply must work again."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import slicer
+from scenes import add_volume, apply, open_panel, phantom, scalar_volumes, settle
+from test_job import gone
+
+from C2SSlicer import run
+
+
+def start(bench, widget):
+    """Apply on a volume that takes a while; returns the run."""
+    bench.click(widget.ui.applyButton)
+    assert widget.panel.run is not None and not widget.panel.run.finished, widget.ui.statusLabel.text
+    return widget.panel.run
+
+
+def worker_pid(bench, widget) -> int:
+    bench.wait_until(lambda: widget.panel._worker.started is not None)
+    return widget.panel._worker.started.pid
+
+
+def large(bench):
+    """A scan that is under way for some seconds, and its panel."""
+    source = add_volume(voxels=phantom((60, 128, 128)))
+    return source, open_panel(bench)
+
+
+def temporary_files() -> list[Path]:
+    return sorted(Path(slicer.app.temporaryPath).glob("C2SDenoise-*"))
+
+
+def test_the_worker_dies_during_a_run(bench):
+    _, widget = large(bench)
+    names = scalar_volumes()
+    started = start(bench, widget)
+    os.kill(worker_pid(bench, widget), 9)
+    bench.wait_until(lambda: started.finished)
+    assert started.state == "failed" and scalar_volumes() == names and temporary_files() == []
+    assert "Not done" in widget.ui.statusLabel.text and "memory" in widget.ui.statusLabel.text
+    assert widget.ui.applyButton.enabled and widget.ui.applyButton.text == "Apply"
+    widget._parameterNode.inputVolume = add_volume("Small")
+    assert apply(bench, widget).state == "done"
+
+
+def test_the_worker_died_while_idle(bench):
+    add_volume()
+    widget = open_panel(bench)
+    apply(bench, widget)
+    settle(bench, widget)
+    pid = worker_pid(bench, widget)
+    os.kill(pid, 9)
+    assert gone(pid)
+    assert apply(bench, widget).state == "done"
+
+
+def test_cancel_at_every_stage_leaves_the_scene_as_it_was(bench):
+    """Before the first report, at the first report, and amid the denoising; then again to the end."""
+    source, widget = large(bench)
+    names, before = scalar_volumes(), slicer.util.arrayFromVolume(source).copy()
+    for stage in (None, "measure", "denoise"):
+        started = start(bench, widget)
+        if stage:
+            bench.wait_until(lambda s=stage, r=started: r.stage == s or r.finished)
+        bench.click(widget.ui.applyButton)
+        bench.wait_until(lambda r=started: r.finished, 2)
+        assert started.state == "cancelled", stage
+        assert scalar_volumes() == names and temporary_files() == []
+        assert "Cancelled" in widget.ui.statusLabel.text and widget.ui.applyButton.text == "Apply"
+        assert not widget.ui.progressBar.visible
+    assert np.array_equal(slicer.util.arrayFromVolume(source), before)
+    widget._parameterNode.inputVolume = add_volume("Small")
+    assert apply(bench, widget).state == "done"
+
+
+def test_the_input_is_deleted_during_a_run(bench):
+    source, widget = large(bench)
+    started = start(bench, widget)
+    slicer.mrmlScene.RemoveNode(source)
+    bench.process_events()
+    bench.wait_until(lambda: started.finished, 60)
+    assert started.state == "failed" and "was removed from the scene" in widget.ui.statusLabel.text
+    assert scalar_volumes() == set() and temporary_files() == []
+
+
+def test_the_output_is_deleted_during_a_run(bench):
+    """The result gets a new place."""
+    source, widget = large(bench)
+    mine = add_volume("Mine")
+    widget.ui.outputSelector.setCurrentNode(mine)
+    started = start(bench, widget)
+    slicer.mrmlScene.RemoveNode(mine)
+    bench.wait_until(lambda: started.finished, 60)
+    assert started.state == "done", started.failure
+    assert started.result.volume.GetName() == f"{source.GetName()} denoised"
+
+
+def test_the_result_is_deleted_after_a_run(bench):
+    add_volume()
+    widget = open_panel(bench)
+    started = apply(bench, widget)
+    slicer.mrmlScene.RemoveNode(started.result.volume)
+    bench.process_events()
+    assert not widget.ui.sideBySideButton.enabled and not widget.panel.comparison.shown
+    widget.ui.detailSlider.setValue(30)
+    settle(bench, widget)
+    assert apply(bench, widget).state == "done"
+
+
+def test_the_scene_is_closed_during_a_run(bench):
+    _, widget = large(bench)
+    started = start(bench, widget)
+    slicer.mrmlScene.Clear(0)
+    bench.process_events()
+    bench.wait_until(lambda: started.finished, 3)
+    assert started.state == "cancelled" and scalar_volumes() == set() and temporary_files() == []
+    widget._parameterNode.inputVolume = add_volume("Next")
+    widget.ui.modelBox.setCurrentIndex(widget.ui.modelBox.findData("tiny"))
+    assert apply(bench, widget).state == "done"
+
+
+def test_another_module_is_opened_during_a_run(bench):
+    """The run goes on, and its result is there when the module is opened again."""
+    _, widget = large(bench)
+    started = start(bench, widget)
+    bench.exit(widget)
+    bench.wait_until(lambda: started.finished, 60)
+    assert started.state == "done"
+    bench.enter(widget)
+    assert widget._parameterNode.resultVolume is started.result.volume
+    assert "SNR" in widget.ui.evidenceLabel.text
+
+
+def test_the_module_is_reloaded_during_a_run(bench):
+    _, widget = large(bench)
+    started = start(bench, widget)
+    pid = worker_pid(bench, widget)
+    again = bench.reload(widget)
+    assert started.finished and started.state == "cancelled" and gone(pid)
+    again._parameterNode.inputVolume = add_volume("Small")
+    again.ui.modelBox.setCurrentIndex(again.ui.modelBox.findData("tiny"))
+    finished = apply(bench, again)
+    assert finished.state == "done" and finished.result.volume.GetName() == "Small denoised"
+
+
+def test_a_disk_that_is_full(bench, monkeypatch):
+    add_volume()
+    widget = open_panel(bench)
+
+    def full(path, array):
+        raise OSError(28, "No space left on device", path)
+
+    monkeypatch.setattr(run.np, "save", full)
+    bench.click(widget.ui.applyButton)
+    assert "No space left" in widget.ui.statusLabel.text and temporary_files() == []
+    monkeypatch.undo()
+    assert apply(bench, widget).state == "done"
+
+
+def test_a_program_that_is_broken(bench, monkeypatch):
+    """Its last words are shown, and the log has more."""
+    add_volume()
+    widget = open_panel(bench)
+    worker = widget.panel._worker
+    monkeypatch.setattr(worker, "_command", [worker._command[0], "-c", "print(1/0)"])
+    worker.kill()
+    bench.click(widget.ui.applyButton)
+    bench.wait_until(lambda: widget.panel.run.finished)
+    assert "division by zero" in widget.ui.statusLabel.text
+    assert "ZeroDivisionError" in widget.ui.logText.toPlainText()
+    monkeypatch.undo()
+    worker.kill()
+    assert apply(bench, widget).state == "done"
+
+
+def test_a_model_that_vanished(bench, models):
+    add_volume()
+    (models / "gone.safetensors").write_bytes((models / "tiny.safetensors").read_bytes())
+    widget = open_panel(bench, "gone")
+    (models / "gone.safetensors").unlink()
+    bench.click(widget.ui.applyButton)
+    assert "gone" in widget.ui.statusLabel.text and "Not done" in widget.ui.statusLabel.text
+
+
+def test_voxels_that_are_no_numbers(bench):
+    voxels = phantom()
+    voxels[1, 2, 3] = np.nan
+    add_volume(voxels=voxels)
+    widget = open_panel(bench)
+    bench.click(widget.ui.applyButton)
+    bench.wait_until(lambda: widget.panel.run is not None and widget.panel.run.finished)
+    assert "NaN" in widget.ui.statusLabel.text
+
+
+def test_the_program_ends_with_slicer(bench):
+    add_volume()
+    widget = open_panel(bench)
+    apply(bench, widget)
+    pid = worker_pid(bench, widget)
+    sys.modules["C2SSlicer.job"].close_all()  # the present one: a test above reloads it
+    assert gone(pid)
