@@ -27,7 +27,7 @@ DETAIL_LIMIT = 0.25
 _BANDS = 8  # of intensity, equally filled
 _TAIL = 0.98  # quantile at which heavy tails are cut, so that few voxels do not decide
 _FLOOR = 0.1  # of the noise: what remains below cannot be told from anatomy
-_SLICES = 32  # evenly spread, where there are more
+_SLICES, _VOXELS = 8, 2**21  # of a larger volume, some slices are looked at: so many, or as many as have these voxels
 _FEW = 200  # voxels of foreground below which nothing can be said
 
 
@@ -98,8 +98,9 @@ def residual_checks(source: np.ndarray, denoised: np.ndarray, sigma: float | np.
     """`ResidualChecks` as a dict, for a scan (K, J, I), its denoised version, and its noise (a number or a map)."""
     if source.shape != denoised.shape or np.shape(sigma) not in ((), source.shape):
         raise UserError(f"Scan {source.shape}, result {denoised.shape} and noise map must be of the same shape.")
-    if len(source) > _SLICES:  # enough to know; time and memory stay bounded
-        chosen = np.linspace(0, len(source) - 1, _SLICES).round().astype(int)
+    count = max(_SLICES, _VOXELS // source[0].size)
+    if len(source) > count:  # enough to know; time and memory stay bounded
+        chosen = np.linspace(0, len(source) - 1, count).round().astype(int)
         source, denoised = source[chosen], denoised[chosen]
         sigma = sigma[chosen] if isinstance(sigma, np.ndarray) and sigma.ndim else sigma
     source, denoised = np.asarray(source, np.float32), np.asarray(denoised, np.float32)

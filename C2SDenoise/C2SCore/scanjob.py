@@ -103,19 +103,32 @@ def run(job: ScanJob, progress: Progress | None = None, cancelled: Callable[[], 
     model = load_model(job.model)
     if job.adapt:
         model = adapted(model, frames, auxiliary, options, job.adapt, progress, cancelled)
-    results, numbers = [], []
-    for n, frame in enumerate(frames):
-        label = f"frame {n + 1}/{len(frames)}: " if len(frames) > 1 else ""
+    done: list[_Frame] = []
+    total = len(frames)
+    while frames:  # a source is let go as soon as its result is there: memory stays near that of the scan
+        frame = frames.pop(0)
+        label = f"frame {len(done) + 1}/{total}: " if total > 1 else ""
         result = denoising.denoise(frame.voxels, model, options, auxiliary, _prefixed(progress, label), cancelled)
-        numbers.append(_measured(frame, result, options))
-        results.append(result)
+        done.append(_finished(frame, result, options, job))
+        del frame, result
     progress("write", 0, 1)
-    _write(job, frames, results)
-    report = _report(job, model, results, numbers, messages)
+    _write(job, done)
+    report = _report(job, model, done, messages)
     if job.report:
         write_json(job.report, report)
     progress("write", 1, 1)
     return report
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """What is kept of a denoised frame: the volumes to be written, and the numbers."""
+
+    denoised: Scan
+    residual: Scan | None
+    uncertainty: Scan | None
+    numbers: dict[str, Any]
+    warnings: list[str]
 
 
 @lru_cache(maxsize=1)
@@ -181,43 +194,43 @@ def _sigma(given: str | float, fixed: Scan, messages: list[str]) -> str | float 
     return on_grid(files.read_one(given), fixed, messages).voxels
 
 
-def _measured(frame: Scan, result: Result, options: Any) -> dict[str, Any]:
+def _finished(frame: Scan, result: Result, options: Any, job: ScanJob) -> _Frame:
     from C2SCore import quality
 
     level = options.sigma if isinstance(options.sigma, np.ndarray) else result.sigma
-    return {**result.numbers, **quality.residual_checks(frame.voxels, result.estimate, level), "noise": result.noise}
+    checks = quality.residual_checks(frame.voxels, result.estimate, level)
+    facts = {"noise": result.noise, "device": result.device, "seconds": result.seconds}
+    return _Frame(
+        denoised=frame.with_voxels(result.denoised),
+        residual=frame.with_voxels(frame.voxels - result.denoised) if job.residual else None,
+        uncertainty=None if result.uncertainty is None else frame.with_voxels(result.uncertainty),
+        numbers=_plain({**result.numbers, **checks, **facts}),
+        warnings=result.warnings,
+    )
 
 
-def _write(job: ScanJob, frames: list[Scan], results: list[Result]) -> None:
-    pairs = list(zip(frames, results, strict=True))
-    dtype = frames[0].dtype if job.integers and frames[0].dtype.kind in "iu" else None
-    files.write([f.with_voxels(r.denoised) for f, r in pairs], job.output, dtype)
-    if job.residual:
-        files.write([f.with_voxels(f.voxels - r.denoised) for f, r in pairs], job.residual)
-    if job.uncertainty:
-        files.write([f.with_voxels(r.uncertainty) for f, r in pairs if r.uncertainty is not None], job.uncertainty)
+def _write(job: ScanJob, done: list[_Frame]) -> None:
+    dtype = done[0].denoised.dtype
+    files.write([f.denoised for f in done], job.output, dtype if job.integers and dtype.kind in "iu" else None)
+    for path, volumes in ((job.residual, [f.residual for f in done]), (job.uncertainty, [f.uncertainty for f in done])):
+        if path:
+            files.write([v for v in volumes if v is not None], path)
 
 
-def _report(
-    job: ScanJob, model: Model, results: list[Result], numbers: list[dict[str, Any]], messages: list[str]
-) -> dict[str, Any]:
+def _report(job: ScanJob, model: Model, done: list[_Frame], messages: list[str]) -> dict[str, Any]:
     """Everything worth keeping; the middle over the frames on top, every frame below."""
+    numbers = [f.numbers for f in done]
     worst = max(numbers, key=lambda n: n["residual_edge_correlation"])
     keys = ("sigma", "snr_before", "snr_after", "snr_gain_db", "removed")
-    summary = {key: _middle([n[key] for n in numbers]) for key in keys}
-    warnings = list(dict.fromkeys([*messages, *(w for r in results for w in r.warnings)]))
     return {
         "version": __version__,
         **dataclasses.asdict(job),
         "model": model.card.name,
-        **summary,
-        "noise": results[0].noise,
-        "verdict": worst["verdict"],
-        "sentence": worst["sentence"],
-        "warnings": warnings,
-        "device": results[0].device,
-        "seconds": round(sum(r.seconds for r in results), 3),
-        "frames": [_plain(n) for n in numbers],
+        **{key: _middle([n[key] for n in numbers]) for key in keys},
+        **{key: worst[key] for key in ("noise", "verdict", "sentence", "device")},
+        "warnings": list(dict.fromkeys([*messages, *(w for f in done for w in f.warnings)])),
+        "seconds": round(sum(n["seconds"] for n in numbers), 3),
+        "frames": numbers,
     }
 
 
