@@ -46,6 +46,8 @@ class Comparison:
         if noise is not None:
             volumes["C2SNoise"] = noise
         layout = layout_node()
+        if layout is None:
+            return
         if not self.shown:
             self._before = layout.GetViewArrangement()
         xml = layout_xml(tuple(volumes))

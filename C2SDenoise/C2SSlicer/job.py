@@ -118,10 +118,11 @@ class Worker:
         self._process: subprocess.Popen[bytes] | None = None
         self._queue: queue.SimpleQueue = queue.SimpleQueue()  # (process, message), or (process, exit code) at its end
         self._tasks: dict[str, Task] = {}  # unfinished ones, oldest first: the oldest is the one that runs
+        self._later: collections.deque[Callable[[], None]] = collections.deque()
 
     @property
     def busy(self) -> bool:
-        return bool(self._tasks)
+        return bool(self._tasks or self._later)
 
     @property
     def running(self) -> bool:
@@ -150,6 +151,13 @@ class Worker:
             self._finish(task, events.Failed(job.job, f"The denoising program could not be started: {error}.", advice))
         return task
 
+    def defer(self, step: Callable[[], None]) -> None:
+        """Do a piece of work at the next poll: between two pieces the window can answer."""
+        was_busy = self.busy
+        self._later.append(step)
+        if not was_busy and self.on_busy:
+            self.on_busy(True)
+
     def send(self, message: events.Message) -> None:
         """Write one line to the process; one that has just died is noticed by `poll`, not here."""
         if self._process is not None:
@@ -166,6 +174,13 @@ class Worker:
 
     def poll(self, wait: float = 0.0) -> None:
         """Hand out what has arrived; `wait`: seconds to stay for the first message if there is none."""
+        if self._later:
+            try:
+                self._later.popleft()()
+            finally:
+                if not self.busy and self.on_busy:
+                    self.on_busy(False)
+            return
         while True:
             try:
                 process, item = self._queue.get(timeout=wait) if wait > 0 else self._queue.get_nowait()
@@ -239,9 +254,9 @@ class Worker:
             task.message(message)
 
     def _finish(self, task: Task, ending: events.Message) -> None:
-        self._tasks.pop(task.job.job, None)
+        was_busy = self._tasks.pop(task.job.job, None) is not None
         task.end(ending)
-        if not self.busy and self.on_busy:
+        if was_busy and not self.busy and self.on_busy:
             self.on_busy(False)
 
     def _died(self, code: int) -> None:
@@ -348,9 +363,8 @@ def shared(name: str = "denoise") -> Worker:
 
 def close(name: str = "denoise") -> None:
     """End the session's worker of this name; the next job starts another."""
-    worker = _WORKERS.pop(name, None)
-    if worker is not None:
-        worker.close()
+    if name in _WORKERS:
+        _WORKERS[name].close()
 
 
 def close_all() -> None:

@@ -317,21 +317,25 @@ class Panel:
         parameters = p if p is not None else self.logic.getParameterNode()  # the module may not be shown now
         if run.state == "done":
             self.refinement = run.refinement
-            parameters.resultSource = slicer.mrmlScene.GetNodeByID(run.request.source)
-            parameters.resultVolume, parameters.resultNoise = run.result.volume, run.result.noise
-            parameters.evidence = json.dumps(run.result.numbers)
+            self._updating = True  # once, below, and not at each of these
+            try:
+                parameters.resultSource = slicer.mrmlScene.GetNodeByID(run.request.source)
+                parameters.resultVolume, parameters.resultNoise = run.result.volume, run.result.noise
+                parameters.evidence = json.dumps(run.result.numbers)
+            finally:
+                self._updating = False
             if p is not None:
-                self._after_result()
+                self._worker.defer(lambda: self._act(self._after_result))
         self.update()
 
     def _after_result(self) -> None:
         p = self._parameters
-        self.update()
+        if p is None or p.resultVolume is None:
+            return
         if p.detail > 0 or p.referenceVolume is not None:
             self._settled.start()
         if p.showWhenDone:
-            self.ui.sideBySideButton.setChecked(True)
-            self._on_side_by_side(True)
+            self._show_side_by_side()
 
     # ---- detail, after the run
 
@@ -387,6 +391,12 @@ class Panel:
 
     # ---- comparing
 
+    def _show_side_by_side(self) -> None:
+        if self.ui.sideBySideButton.checked:
+            self._on_side_by_side(True)  # with other volumes than before
+        else:
+            self.ui.sideBySideButton.setChecked(True)
+
     def _on_side_by_side(self, on: bool) -> None:
         def act() -> None:
             p = self._parameters
@@ -410,6 +420,5 @@ class Panel:
         if on:
             other.setChecked(False)
             if not self.comparison.shown:
-                self.ui.sideBySideButton.setChecked(True)
-                self._on_side_by_side(True)
+                self._show_side_by_side()
         show(on)

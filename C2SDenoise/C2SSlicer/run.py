@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -47,6 +48,7 @@ class Run:
         self._worker = worker or job.shared()
         self._on_progress, self._on_end = on_progress, on_end
         self._task: job.Task | None = None
+        self._cancelled = False
         self._endings: list[events.Done] = []
         self._entry = request.check()
         self._model = str(self._entry.path)
@@ -68,15 +70,15 @@ class Run:
 
     def cancel(self) -> None:
         """Stop within a second; the scene stays as it was."""
-        if not self.finished:
-            self.stage = "Cancelling"
+        if not self.finished and self.result is None:
+            self._cancelled, self.stage = True, "Cancelling"
             self._task.cancel()
 
     def wait(self, timeout: float | None = None) -> Run:
-        """Block until the run has ended: for scripts."""
-        while not self.finished:
-            if self._task.wait(timeout) is None:
-                break
+        """Block until the run has ended, or `timeout` seconds have passed: for scripts."""
+        until = None if timeout is None else time.monotonic() + timeout
+        while not self.finished and (until is None or time.monotonic() < until):
+            self._worker.poll(wait=0.02)
         return self
 
     # ---- the jobs, one after another
@@ -113,6 +115,9 @@ class Run:
             self._ended(ending)
 
     def _next_frame(self) -> None:
+        if self._cancelled:
+            self._end("cancelled")
+            return
         number = len(self._endings)
         source = self._write_frame(self._frames[number])
         request = self.request
@@ -134,12 +139,16 @@ class Run:
             self._ended(ending)
             return
         self._endings.append(ending)
-        self._guarded(self._next_frame if len(self._endings) < len(self._frames) else self._deliver)
+        step = self._next_frame if len(self._endings) < len(self._frames) else self._deliver
+        self._worker.defer(lambda: self._guarded(step))
 
     def _deliver(self) -> None:
+        if self._cancelled:
+            self._end("cancelled")
+            return
         source = self._source()
         self.result, self.refinement = delivery.deliver(self.request, source, self._entry, self._arrays, self._endings)
-        self._end("done")
+        self._worker.defer(lambda: self._guarded(lambda: self._end("done")))
 
     # ---- what comes back
 

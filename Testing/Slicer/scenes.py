@@ -118,6 +118,7 @@ def apply(bench: Any, widget: Any, state: str = "done", seconds: float = 60.0) -
     bench.wait_until(lambda: widget.panel.run is not None and widget.panel.run.finished, seconds)
     run = widget.panel.run
     assert run.state == state, (run.state, run.failure)
+    bench.wait_until(lambda: not widget.panel._worker._later)
     bench.process_events()
     return run
 

@@ -1,0 +1,153 @@
+"""Scenes that are saved and opened again, and time series."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import slicer
+from scenes import OBLIQUE, add_volume, apply, open_panel, phantom, scalar_volumes, settle
+
+from C2SSlicer import sequences, volumes
+
+
+def voxels(node) -> np.ndarray:
+    return slicer.util.arrayFromVolume(node)
+
+
+def reopen(path) -> None:
+    assert slicer.util.saveScene(str(path))
+    slicer.mrmlScene.Clear(0)
+    slicer.util.loadScene(str(path))
+
+
+def test_a_saved_scene_has_all_choices_and_a_living_slider(bench, tmp_path):
+    source = add_volume("T1", matrix=OBLIQUE)
+    widget = open_panel(bench)
+    widget.ui.detailSlider.setValue(20)
+    widget.ui.noiseKindBox.setCurrentIndex(1)
+    widget.ui.adaptMinutesSpinBox.setValue(7)
+    widget.ui.keepUncertaintyCheckBox.setChecked(True)
+    bench.process_events()
+    run = apply(bench, widget)
+    settle(bench, widget)
+    estimate, original = run.refinement.estimates[0].copy(), voxels(source).copy()
+    reopen(tmp_path / "Szene ü.mrb")
+    bench.exit(widget)
+    bench.enter(widget)
+    settle(bench, widget)
+    node = widget._parameterNode
+    assert node.inputVolume.GetName() == "T1" and node.resultVolume.GetName() == "T1 denoised"
+    assert (node.model, node.detail, node.noiseKind.value, node.adaptMinutes, node.keepUncertainty) == (
+        "tiny",
+        20,
+        "gaussian",
+        7,
+        True,
+    )
+    assert widget.ui.modelBox.currentText.startswith("tiny") and widget.ui.detailSlider.value == 20
+    assert widget.ui.adaptMinutesSpinBox.value == 7 and widget.ui.keepUncertaintyCheckBox.checked
+    assert "SNR" in widget.ui.evidenceLabel.text and widget.ui.sideBySideButton.enabled
+    assert np.abs(volumes.matrix_of(node.resultVolume) - OBLIQUE).max() < 1e-6
+    facts = volumes.facts_of(node.resultVolume)
+    assert facts["Model"] == "tiny" and facts["Detail"] == "0.2"
+    widget.ui.detailSlider.setValue(60)
+    bench.process_events()
+    assert np.allclose(voxels(node.resultVolume), estimate + 0.6 * (original - estimate), atol=0.05)
+    assert np.allclose(voxels(node.resultNoise), 0.4 * (original - estimate), atol=0.05)
+
+
+def test_a_saved_scene_keeps_the_other_contrasts(bench, tmp_path):
+    source, other = add_volume("T1"), add_volume("FLAIR", phantom(seed=2))
+    widget = open_panel(bench, "tiny pair")
+    widget._parameterNode.inputVolume = source
+    widget._parameterNode.otherContrasts = [other]
+    reopen(tmp_path / "scene.mrb")
+    bench.exit(widget)
+    bench.enter(widget)
+    settle(bench, widget)
+    assert [n.GetName() for n in widget._parameterNode.otherContrasts] == ["FLAIR"]
+    assert [n.GetName() for n in widget.ui.contrastSelector.checkedNodes()] == ["FLAIR"]
+
+
+def series(frames: int = 3):
+    """A sequence, its browser and the volume that shows it."""
+    sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "Series")
+    sequence.SetIndexName("time")
+    sequence.SetIndexUnit("s")
+    for number in range(frames):
+        volume = add_volume("frame", phantom(seed=number) + 10 * number, OBLIQUE)
+        sequence.SetDataNodeAtValue(volume, str(2 * number))
+        slicer.mrmlScene.RemoveNode(volume)
+    browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "Browser")
+    browser.AddSynchronizedSequenceNode(sequence)
+    proxy = browser.GetProxyNode(sequence)
+    return sequence, browser, proxy
+
+
+def test_all_frames_of_a_time_series(bench):
+    sequence, browser, proxy = series()
+    widget = open_panel(bench)
+    widget._parameterNode.inputVolume = proxy
+    bench.process_events()
+    assert not widget.ui.framesBox.isHidden()
+    widget.ui.framesBox.setCurrentIndex(1)
+    stages = []
+    show = widget.panel._show_progress
+    widget.panel._show_progress = lambda run: stages.append(run.stage) or show(run)
+    run = apply(bench, widget)
+    made = run.result.sequence
+    assert made.GetNumberOfDataNodes() == 3 and made.GetIndexName() == "time" and made.GetIndexUnit() == "s"
+    assert [made.GetNthIndexValue(n) for n in range(3)] == ["0", "2", "4"]
+    assert any(stage.startswith("Frame 2 of 3") for stage in stages)
+    for number in range(3):
+        source, result = voxels(sequence.GetNthDataNode(number)), voxels(made.GetNthDataNode(number))
+        assert np.array_equal(source, phantom(seed=number) + np.float32(10 * number))
+        assert np.corrcoef(source.ravel(), result.ravel())[0, 1] > 0.8
+        assert result.mean() == pytest.approx(source.mean(), abs=5)
+        assert np.abs(volumes.matrix_of(made.GetNthDataNode(number)) - OBLIQUE).max() < 1e-6
+    result = run.result.volume
+    for number in (2, 0, 1):
+        browser.SetSelectedItemNumber(number)
+        bench.process_events()
+        assert np.allclose(voxels(result), voxels(made.GetNthDataNode(number)))
+    widget.ui.detailSlider.setValue(50)
+    bench.process_events()
+    for number in range(3):
+        middle = (run.refinement.estimates[number] + voxels(sequence.GetNthDataNode(number))) / 2
+        assert np.allclose(voxels(made.GetNthDataNode(number)), middle, atol=0.01)
+    assert np.allclose(voxels(result), voxels(made.GetNthDataNode(1)))
+
+
+def test_one_frame_of_a_time_series_is_an_ordinary_volume(bench):
+    _, browser, proxy = series()
+    browser.SetSelectedItemNumber(2)
+    widget = open_panel(bench)
+    widget._parameterNode.inputVolume = proxy
+    run = apply(bench, widget)
+    assert run.result.sequence is None and sequences.number_of_frames(run.result.volume) == 1
+    assert np.corrcoef(voxels(run.result.volume).ravel(), phantom(seed=2).ravel())[0, 1] > 0.8
+
+
+def test_cancel_amid_a_time_series_leaves_the_scene_as_it_was(bench):
+    proxy = series(8)[2]
+    widget = open_panel(bench)
+    widget._parameterNode.inputVolume = proxy
+    widget.ui.framesBox.setCurrentIndex(1)
+    bench.process_events()
+    names, count = scalar_volumes(), slicer.mrmlScene.GetNumberOfNodes()
+    bench.click(widget.ui.applyButton)
+    bench.wait_until(lambda: "Frame 3" in widget.panel.run.stage)
+    bench.click(widget.ui.applyButton)
+    bench.wait_until(lambda: widget.panel.run.finished, 2)
+    assert widget.panel.run.state == "cancelled"
+    assert scalar_volumes() == names and slicer.mrmlScene.GetNumberOfNodes() == count
+
+
+def test_the_evidence_is_kept_with_the_scene_as_numbers(bench):
+    add_volume()
+    widget = open_panel(bench)
+    apply(bench, widget)
+    numbers = json.loads(widget._parameterNode.evidence)
+    assert {"sigma", "noise_before", "noise_after", "snr_gain_db", "verdict"} <= set(numbers)
