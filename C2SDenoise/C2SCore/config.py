@@ -55,12 +55,14 @@ class Noise:
     spectrum: str = "auto"  # "auto": estimated from each scan; "white"
     band_limited: float = 0.0  # fraction of patches that are band-limited (image and noise) at random
     rician: float = 0.0  # fraction of patches corrupted as magnitude images, then stabilised
+    rician_weight: float = 1.0  # largest weight of their dark pixels, whose errors the inverse transform magnifies
     known: dict[str, float] = field(default_factory=dict)  # pattern of a scan's path -> sigma_d in units of the tissue signal
 
     def __post_init__(self) -> None:
         _check(self.spectrum in ("auto", "white"), "noise.spectrum", self.spectrum, "'auto' or 'white'")
         _check(0 <= self.band_limited <= 1, "noise.band_limited", self.band_limited, "a fraction between 0 and 1")
         _check(0 <= self.rician <= 1, "noise.rician", self.rician, "a fraction between 0 and 1")
+        _check(1 <= self.rician_weight <= 10, "noise.rician_weight", self.rician_weight, "between 1 and 10")
         _check(isinstance(self.known, dict), "noise.known", self.known, "a group of 'pattern: sigma' lines")
         for pattern, value in self.known.items():
             _check(isinstance(value, (int, float)) and 0 < value < 1, f"noise.known[{pattern!r}]", value, "between 0 and 1")
@@ -77,6 +79,7 @@ class TrainConfig:
     neighbours: int = 1  # slices above and below that help (0 or 1)
     neighbour_dropout: float = 0.1  # fraction of patches trained without them
     contrast_jitter: float = 0.0  # fraction of patches whose intensities are warped, so that a model carries further
+    background: float = 0.1  # chance that a patch without tissue is taken when it is drawn
     patch: int = 64  # pixels
     batch: int = 12
     steps: int = 4000
@@ -102,7 +105,7 @@ class TrainConfig:
             _check(getattr(self, name) > 0, name, getattr(self, name), "above 0")
         for name in ("minutes", "warm_up", "weight_decay"):
             _check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        for name in ("neighbour_dropout", "contrast_jitter", "ema"):
+        for name in ("neighbour_dropout", "contrast_jitter", "background", "ema"):
             _check(0 <= getattr(self, name) <= 1, name, getattr(self, name), "between 0 and 1")
         _check(0 <= self.validation < 1, "validation", self.validation, "a fraction from 0 to below 1")
         _check(self.precision in ("auto", "float32"), "precision", self.precision, "'auto' or 'float32'")

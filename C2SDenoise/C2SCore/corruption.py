@@ -29,6 +29,7 @@ class Example:
     sigma_tau: Tensor
     sigma_data: Tensor
     z: Tensor
+    weight: Tensor | None = None  # of every pixel's residual, (N, 1, P, P)
 
     @property
     def sigma_t(self) -> Tensor:
@@ -80,6 +81,7 @@ def make_example(batch: Batch, config: TrainConfig, rng: np.random.Generator, ge
         # The model will meet scans whose every slice is at sigma_t. An absent neighbour stays absent.
         present = (near != 0).flatten(2).any(dim=2)[:, :, None, None]
         near = torch.where(present, near + tau * torch.cat(noises[1 : 1 + near.shape[1]], dim=1), near)
+    weight = None
     if wide and config.noise.rician > 0:
         quiet = to_array(sigma_tau) > 2 * to_array(sigma_d)
         chosen = np.flatnonzero((rng.random(n) < config.noise.rician) & quiet)
@@ -87,10 +89,13 @@ def make_example(batch: Batch, config: TrainConfig, rng: np.random.Generator, ge
             x_d, x_t, near, sigma_d, sigma_tau, sigma_data = _as_magnitude(
                 chosen, x, noises, signs, x_d, x_t, near, sigma_d, sigma_tau, sigma_data
             )
+            weight = torch.ones_like(x_d)
+            slope = rician.invert_slope(to_array(x_d[chosen]))
+            weight[chosen] = to_tensor(np.clip(slope, 1, config.noise.rician_weight))
     keep = batch.near & (rng.random(n) >= config.neighbour_dropout)
     near = near * to_tensor(keep.astype(np.float32)).reshape(-1, 1, 1, 1)
     aux = torch.cat([near, contrasts], dim=1)
-    return Example(x_d, x_t, aux if aux.shape[1] else None, sigma_d, sigma_tau, sigma_data, z)
+    return Example(x_d, x_t, aux if aux.shape[1] else None, sigma_d, sigma_tau, sigma_data, z, weight)
 
 
 def _draw_levels(sigma_d: Tensor, config: TrainConfig, rng: np.random.Generator, generator: torch.Generator) -> Tensor:

@@ -89,12 +89,18 @@ def residual_loss(
     sigma_target: Tensor | float = 0.0,
     alpha: float = -1.0,
     normalised: bool = True,
+    weight: Tensor | None = None,
 ) -> Tensor:
-    """w(tau) |gamma h + delta x_t - x_d|^2, over gamma^2 if normalised, as a mean over pixels, (N,), for an estimate h already made."""
+    """w(tau) |gamma h + delta x_t - x_d|^2, over gamma^2 if normalised, as a mean over pixels, (N,), for an estimate h already made.
+
+    `weight` (N, 1, H, W) multiplies the residual; it must not depend on z, and then it leaves the minimiser where it was.
+    """
     gamma, delta = (_image(v) for v in gamma_delta(sigma_tau, sigma_d, sigma_target))
     residual = gamma * estimate + delta * x_t - x_d
     if normalised:
         residual = residual / gamma
+    if weight is not None:
+        residual = residual * weight
     return residual.square().mean(dim=(1, 2, 3)) * (sigma_tau**2 + sigma_d**2) ** alpha
 
 

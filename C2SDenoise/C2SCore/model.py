@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import os
 import platform
 import shutil
 from collections.abc import Mapping
@@ -30,6 +29,7 @@ from C2SCore.card import (
 from C2SCore.denoiser import Denoiser
 from C2SCore.errors import UserError
 from C2SCore.network import SIZES
+from C2SCore.writing import atomic
 
 __all__ = ["Model", "export_model", "import_model", "list_models", "load", "remove_model", "save"]
 
@@ -67,18 +67,11 @@ def save(path: str | Path, denoiser: Denoiser, card: Card, weights: Mapping[str,
     path = Path(path)
     tensors = {name: t.detach().to("cpu", torch.float32).contiguous() for name, t in (weights or denoiser.state_dict()).items()}
     card = complete_card(card, denoiser)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        payload = safetensors.torch.save(tensors)
-        length = int.from_bytes(payload[:8], "little")
-        metadata = {"card": card.to_json(), "sha256": weights_digest(memoryview(payload)[8 + length :])}
+    payload = safetensors.torch.save(tensors)
+    length = int.from_bytes(payload[:8], "little")
+    metadata = {"card": card.to_json(), "sha256": weights_digest(memoryview(payload)[8 + length :])}
+    with atomic(path, path.suffix) as temporary:
         temporary.write_bytes(safetensors.torch.save(tensors, metadata))
-        os.replace(temporary, path)
-    except OSError as error:
-        raise UserError(f"The model cannot be written to {path} ({error.strerror}); the folder must be writable and have room. Choose another.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 
@@ -139,12 +132,5 @@ def remove_model(name: str) -> Path:
 
 
 def _copy(source: Path, target: Path) -> None:
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+    with atomic(target, target.suffix) as temporary:
         shutil.copyfile(source, temporary)
-        os.replace(temporary, target)
-    except OSError as error:
-        raise UserError(f"{target} cannot be written ({error.strerror}); the folder must be writable and have room. Choose another.") from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -15,6 +15,7 @@ BINS = 65  # frequencies 0 ... 0.5 cycles per pixel
 WINDOW = 13  # pixels: side of the squares in which the noise is measured
 QUANTILE = 0.1  # of the squares, flattest first, that decide
 MAX_SLICES = 24
+SMALLEST = 16  # pixels: with fewer, a spectrum says nothing
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def estimate_spectrum(volume: np.ndarray, mask: np.ndarray | None = None) -> Spe
     was acquired and falls to nothing where it was not. The low frequencies, where anatomy leaks in, are taken to be acquired.
     """
     mask = foreground(volume) if mask is None else mask
-    if not mask.any():
+    if not mask.any() or min(volume.shape[1:]) < SMALLEST:
         return white_spectrum()
     power = _mean_power(_thickest(volume, mask)[0])
     height, width = power.shape

@@ -96,8 +96,8 @@ class Batch:
 class PatchSampler:
     """Draws batches from prepared cases. All randomness comes from the generator that is handed in."""
 
-    def __init__(self, cases: Sequence[Case], patch: int, neighbours: int, held_back: Sequence[tuple[int, int]] = (), only_held: bool = False):
-        self.cases, self.patch, self.neighbours = cases, patch, neighbours
+    def __init__(self, cases: Sequence[Case], patch: int, neighbours: int, held_back: Sequence[tuple[int, int]] = (), only_held: bool = False, background: float = 0.1):
+        self.cases, self.patch, self.neighbours, self.background = cases, patch, neighbours, background
         everything = [(c, int(k)) for c, case in enumerate(cases) for k in case.slices]
         held = set(held_back)
         self.index = [i for i in everything if (i in held) == only_held]
@@ -142,7 +142,7 @@ class PatchSampler:
             j = int(rng.integers(max(height - size, 0) + 1))
             i = int(rng.integers(max(width - size, 0) + 1))
             centre = plane[j + size // 4 : j + 3 * size // 4 : 4, i + size // 4 : i + 3 * size // 4 : 4]
-            if centre.size == 0 or np.mean(centre) > 0.4 * case.signal or rng.random() < 0.1:
+            if centre.size == 0 or np.mean(centre) > 0.4 * case.signal or rng.random() < self.background:
                 break
         return j, i
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ from C2SCore.denoiser import Denoiser
 from C2SCore.device import autocast
 from C2SCore.patches import Case
 from C2SCore.tensors import to_array, to_tensor
+from C2SCore.writing import atomic
 
 
 def slice_inputs(volume: np.ndarray, k: int, neighbours: int, use_neighbours: bool) -> list[np.ndarray]:
@@ -32,8 +32,6 @@ def write_preview(path: Path, denoiser: Denoiser, case: Case, k: int, device: to
     with torch.no_grad(), autocast(device):
         estimate = denoiser(stack[:, :1], sigma, stack[:, 1:] if stack.shape[1] > 1 else None)
     result = to_array(estimate[0, 0])
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
+    with atomic(path) as temporary, temporary.open("wb") as file:
         np.save(file, np.stack([planes[0], result, planes[0] - result]))
-    os.replace(temporary, path)
     return path

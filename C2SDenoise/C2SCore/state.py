@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +14,20 @@ import torch
 from torch import Tensor
 
 from C2SCore.errors import UserError
+from C2SCore.writing import atomic
 
 
 def save_state(path: Path, groups: dict[str, dict[str, Tensor]], facts: dict[str, Any]) -> None:
     """Write named groups of tensors and JSON-able facts; under a temporary name first, so that a full disk costs nothing."""
     tensors = {f"{group}/{name}": t.detach().to("cpu").contiguous().clone() for group, members in groups.items() for name, t in members.items()}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(safetensors.torch.save(tensors, {"facts": json.dumps(facts)}))
-        os.replace(temporary, path)
+        with atomic(path, path.suffix) as temporary:
+            temporary.write_bytes(safetensors.torch.save(tensors, {"facts": json.dumps(facts)}))
     except OSError as error:
         raise UserError(
-            f"The checkpoint {path} cannot be written ({error.strerror}); the disk must have room. Free some and resume: the last good one is intact."
+            f"The checkpoint {path} cannot be written ({error.strerror}); the disk must have room. Free some and resume: "
+            "the last good one is intact."
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_state(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:

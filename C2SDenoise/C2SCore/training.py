@@ -89,7 +89,7 @@ class _Run:
         self.rng = np.random.default_rng(config.seed)
         self.generator = torch.Generator().manual_seed(config.seed)
         held = hold_back(cases, config.validation, config.seed)
-        self.sampler = PatchSampler(cases, config.patch, config.neighbours, held)
+        self.sampler = PatchSampler(cases, config.patch, config.neighbours, held, background=config.background)
         self.validation = _validation_set(cases, config, held)
         self.denoiser = copy.deepcopy(initial.denoiser) if initial else Denoiser(config.network, config.neighbours, len(cases[0].auxiliary))
         self.denoiser = self.denoiser.to(device, memory_format=torch.channels_last).train().requires_grad_(True)
@@ -237,6 +237,7 @@ def _loss(denoiser: Denoiser, example: Example, config: TrainConfig, device: tor
             sigma_target=config.loss.sigma_target * sigma_d,
             alpha=config.loss.alpha,
             normalised=config.loss.form == "normalised",
+            weight=None if example.weight is None else example.weight.to(device),
         )
         for estimate, corrupted in zip(estimates.chunk(signs), x_t.chunk(signs))
     ]
@@ -247,7 +248,7 @@ def _validation_set(cases: Sequence[Case], config: TrainConfig, held: Sequence[t
     """Fixed examples from the slices held back; with too few slices to hold any back, from all, with noise never trained on."""
     rng = np.random.default_rng(config.seed + 1)
     generator = torch.Generator().manual_seed(config.seed + 1)
-    sampler = PatchSampler(cases, config.patch, config.neighbours, held, only_held=bool(held))
+    sampler = PatchSampler(cases, config.patch, config.neighbours, held, bool(held), config.background)
     draws = math.ceil(VALIDATION_PATCHES / config.batch)
     return [make_example(sampler.draw(config.batch, rng, patch_size(config)), config, rng, generator) for _ in range(draws)]
 

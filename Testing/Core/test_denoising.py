@@ -1,0 +1,299 @@
+"""Denoising a volume: what goes in, what comes out, what is refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from C2SCore import calibration, inference, rician
+from C2SCore.card import Card
+from C2SCore.denoiser import Denoiser
+from C2SCore.denoising import Options, denoise, with_detail
+from C2SCore.errors import Cancelled, UserError
+from C2SCore.inference import SlicePass
+from C2SCore.model import Model
+from C2SCore.tiling import OVERLAP, blend, tile_starts, tiles
+
+
+class Identity(Denoiser):
+    """h(x) = x: whatever surrounds the network must then return its input exactly."""
+
+    def forward(self, x, sigma, aux=None, sigma_data=None):  # type: ignore[no-untyped-def]
+        return x
+
+
+class Mean(Denoiser):
+    """h = the mean of a slice and its neighbours: shows which slices reach the network."""
+
+    def forward(self, x, sigma, aux=None, sigma_data=None):  # type: ignore[no-untyped-def]
+        return (x + aux[:, :1] + aux[:, 1:2]) / 3
+
+
+class Shrink(Denoiser):
+    """h = x / (1 + sigma^2): the posterior mean of unit Gaussian data, in closed form."""
+
+    def forward(self, x, sigma, aux=None, sigma_data=None):  # type: ignore[no-untyped-def]
+        s = sigma.reshape(-1, 1, 1, 1) if sigma.dim() == 1 else sigma
+        return x / (1 + s**2)
+
+
+def _model(kind: type[Denoiser] = Identity, **channels: int) -> Model:
+    names = tuple(f"contrast {n}" for n in range(channels.get("contrasts", 0)))
+    card = Card("test", auxiliary=names, neighbours=channels.get("neighbours", 0), sigma_range=(0.01, 0.3))
+    return Model(kind("small", **channels).eval().requires_grad_(False), card)
+
+
+def _scan(shape: tuple[int, int, int] = (5, 40, 48), sigma: float = 10.0, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    k, j, i = np.indices(shape)
+    clean = 100.0 * ((j - shape[1] / 2) ** 2 + (i - shape[2] / 2) ** 2 < (0.4 * min(shape[1:])) ** 2)
+    return (clean + sigma * rng.standard_normal(shape)).astype(np.float32)
+
+
+def test_identity_network_returns_the_input_exactly() -> None:
+    scan = _scan()
+    result = denoise(scan, _model(), Options(sigma=10.0, noise="gaussian", device="cpu"))
+    assert np.array_equal(result.denoised, scan)
+
+
+def test_identity_network_returns_the_input_through_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inference, "CPU_PIXELS", 140 * 140)
+    scan = _scan((2, 300, 331))
+    result = denoise(scan, _model(), Options(sigma=10.0, noise="gaussian", device="cpu"))
+    assert np.allclose(result.denoised, scan, atol=1e-4)
+
+
+def test_identity_network_through_the_stabilising_transform() -> None:
+    scan = np.abs(_scan())
+    result = denoise(scan, _model(), Options(sigma=2.0, noise="rician", device="cpu"))
+    # The unbiased inverse of one noisy value is no identity: it takes the bias of the magnitude out.
+    expected = 2.0 * rician.invert(rician.stabilise(scan / 2.0))
+    assert np.allclose(result.denoised, expected, rtol=1e-4, atol=1e-3)
+    assert result.noise == "rician"
+
+
+def test_the_source_is_not_touched() -> None:
+    scan = _scan()
+    before = scan.copy()
+    for noise in ("gaussian", "auto"):
+        result = denoise(scan, _model(), Options(sigma=10.0, noise=noise, device="cpu"))
+        result.denoised[:] = 0
+    assert np.array_equal(scan, before)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 5, 7), (3, 1, 9), (2, 17, 64)])
+def test_odd_sizes_work(shape: tuple[int, int, int]) -> None:
+    scan = np.random.default_rng(0).random(shape).astype(np.float32)
+    if scan.size == 1:
+        with pytest.raises(UserError, match="nothing to denoise"):
+            denoise(scan, _model(Denoiser), Options(sigma=0.1, device="cpu"))
+        return
+    result = denoise(scan, _model(Denoiser), Options(sigma=0.1, noise="gaussian", device="cpu"))
+    assert result.denoised.shape == shape and np.isfinite(result.denoised).all()
+
+
+def test_neighbours_are_the_slices_above_and_below() -> None:
+    scan = _scan()
+    result = denoise(scan, _model(Mean, neighbours=1), Options(sigma=10.0, noise="gaussian", device="cpu"))
+    padded = np.concatenate([np.zeros_like(scan[:1]), scan, np.zeros_like(scan[:1])])
+    assert np.allclose(result.denoised, (padded[:-2] + padded[1:-1] + padded[2:]) / 3, atol=1e-4)
+
+
+def test_slices_that_share_noise_do_not_help_each_other() -> None:
+    scan = _scan((9, 64, 64))
+    shared = (scan[1:] + scan[:-1]) / 2
+    result = denoise(shared, _model(Mean, neighbours=1), Options(sigma=7.0, noise="gaussian", device="cpu"))
+    assert np.allclose(result.denoised, shared / 3, atol=1e-4)
+    assert any("share their noise" in text for text in result.warnings)
+
+
+def test_detail_is_a_straight_line_from_estimate_to_source() -> None:
+    scan = _scan(sigma=1.0)
+    full = denoise(scan, _model(Shrink), Options(sigma=1.0, noise="gaussian", device="cpu"))
+    half = denoise(scan, _model(Shrink), Options(sigma=1.0, noise="gaussian", detail=0.25, device="cpu"))
+    assert np.allclose(half.estimate, full.estimate)
+    # sigma_target = 0.5 sigma_d: E[x_target | x_d] = x_d (1 + 0.25) / (1 + 1) for unit Gaussian data.
+    assert np.allclose(half.denoised, scan * 1.25 / 2, atol=1e-4)
+    assert np.array_equal(with_detail(scan, full.estimate, 1.0), full.estimate + (scan - full.estimate))
+
+
+def test_a_map_is_taken_pixel_by_pixel() -> None:
+    scan = _scan(sigma=1.0)
+    sigma = np.linspace(0.5, 2.0, scan.size, dtype=np.float32).reshape(scan.shape)
+    result = denoise(scan, _model(Shrink), Options(sigma=sigma, noise="gaussian", device="cpu"))
+    assert np.allclose(result.denoised, scan / (1 + sigma**2), rtol=1e-5, atol=1e-5)
+
+
+def test_uncertainty_is_the_posterior_deviation() -> None:
+    scan = _scan((4, 64, 64), sigma=1.0)
+    result = denoise(scan, _model(Shrink), Options(sigma=1.0, noise="gaussian", uncertainty=True, device="cpu"))
+    assert result.uncertainty is not None
+    # Unit Gaussian data, sigma 1: posterior variance 1/2.
+    assert np.sqrt(np.mean(result.uncertainty**2)) == pytest.approx(0.5**0.5, rel=0.05)
+
+
+def test_clean_input_is_returned_as_it_is() -> None:
+    scan = _scan((3, 128, 128), sigma=0.0)
+    result = denoise(scan, _model(Shrink), Options(device="cpu", uncertainty=True))
+    assert result.noise == "clean" and np.array_equal(result.denoised, scan)
+    assert result.uncertainty is not None and not result.uncertainty.any()
+    assert any("as it is" in text for text in result.warnings)
+    assert denoise(_scan(), _model(Shrink), Options(sigma=0.0, device="cpu")).noise == "clean"
+
+
+def test_noise_outside_the_models_range_is_said() -> None:
+    result = denoise(_scan(sigma=60.0), _model(), Options(sigma=60.0, noise="gaussian", device="cpu"))
+    assert any("this model learnt" in text for text in result.warnings)
+    assert not denoise(_scan(), _model(), Options(sigma=10.0, noise="gaussian", device="cpu")).warnings
+
+
+def test_cancel_between_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inference, "CPU_PIXELS", 40 * 48)
+    seen: list[tuple[str, int, int]] = []
+    with pytest.raises(Cancelled):
+        denoise(
+            _scan(),
+            _model(),
+            Options(sigma=10.0, noise="gaussian", device="cpu"),
+            progress=lambda *args: seen.append(args),
+            cancelled=lambda: sum(stage == "denoise" for stage, _, _ in seen) == 2,
+        )
+    assert [done for stage, done, _ in seen if stage == "denoise"] == [1, 2]
+
+
+def test_contrasts_must_be_those_of_the_model() -> None:
+    scan = _scan()
+    with pytest.raises(UserError, match="reads 1 other contrasts"):
+        denoise(scan, _model(contrasts=1), Options(sigma=10.0, device="cpu"))
+    with pytest.raises(UserError, match="one grid"):
+        denoise(scan, _model(contrasts=1), Options(sigma=10.0, device="cpu"), auxiliary=[scan[1:]])
+    denoise(scan, _model(contrasts=1), Options(sigma=10.0, noise="gaussian", device="cpu"), auxiliary=[scan])
+
+
+@pytest.mark.parametrize(
+    ("volume", "options", "says"),
+    [
+        (np.full((2, 8, 8), np.nan), Options(), "NaN or infinite"),
+        (np.full((2, 8, 8), np.inf), Options(), "NaN or infinite"),
+        (np.full((2, 8, 8), 3.0), Options(), "nothing to denoise"),
+        (np.zeros((2, 8, 8, 3)), Options(), "has shape"),
+        (np.zeros((0, 8, 8)), Options(), "has shape"),
+        (np.zeros((2, 8, 8), dtype=complex), Options(), "real numbers"),
+        (_scan(), Options(sigma=-1.0), "above 0"),
+        (_scan(), Options(sigma=float("nan")), "above 0"),
+        (_scan(), Options(sigma=np.ones((2, 2, 2))), "must agree"),
+        (_scan(), Options(sigma="much"), "'auto', a number or a map"),
+        (_scan(), Options(noise="poisson"), "'gaussian' or 'rician'"),
+        (_scan(), Options(noise="rician"), "negative voxels"),
+        (_scan(), Options(detail=1.5), "from 0"),
+        (_scan(), Options(sigma=1.0, device="gpu"), "must be one of"),
+    ],
+)
+def test_bad_input_is_refused_with_value_rule_and_fix(volume: np.ndarray, options: Options, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        denoise(volume, _model(), options)
+
+
+class Hungry(Identity):
+    """Runs out of memory above a number of pixels."""
+
+    limit = 0
+
+    def forward(self, x, sigma, aux=None, sigma_data=None):  # type: ignore[no-untyped-def]
+        if x.numel() > self.limit:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
+        return x
+
+
+@pytest.mark.parametrize("limit", [3 * 160 * 160, 160 * 160, 130 * 130])
+def test_running_out_of_memory_shrinks_batches_then_tiles_and_says_so(limit: int) -> None:
+    model = _model(Hungry)
+    Hungry.limit = limit
+    scan = _scan((6, 160, 160))
+    result = denoise(scan, model, Options(sigma=10.0, noise="gaussian", device="cpu"))
+    assert np.allclose(result.denoised, scan, atol=1e-4)
+    assert any("Memory ran out" in text for text in result.warnings)
+
+
+def test_no_memory_at_all_is_an_error() -> None:
+    model = _model(Hungry)
+    Hungry.limit = 10
+    with pytest.raises(MemoryError, match="Close other programs"):
+        denoise(_scan((1, 160, 160)), model, Options(sigma=10.0, noise="gaussian", device="cpu"))
+
+
+def test_other_errors_are_not_taken_for_memory() -> None:
+    class Broken(Identity):
+        def forward(self, x, sigma, aux=None, sigma_data=None):  # type: ignore[no-untyped-def]
+            raise RuntimeError("shapes differ")
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        denoise(_scan(), _model(Broken), Options(sigma=10.0, noise="gaussian", device="cpu"))
+
+
+@pytest.mark.parametrize(("length", "tile"), [(100, 128), (128, 128), (129, 128), (500, 160), (1000, 300)])
+def test_tiles_cover_and_overlap(length: int, tile: int) -> None:
+    starts = tile_starts(length, tile)
+    assert starts[0] == 0 and starts[-1] + tile >= length
+    assert all(0 < b - a <= tile - 2 * OVERLAP for a, b in zip(starts, starts[1:]))
+
+
+def test_blend_weights_are_positive_and_sum_to_one() -> None:
+    total = torch.zeros(200, 301)
+    for rows, columns, weight in tiles(200, 301, 128):
+        assert float(weight.min()) > 0
+        total[rows, columns] += weight
+    result = blend(lambda rows, columns: torch.ones(1, 1, rows.stop - rows.start, columns.stop - columns.start), (1, 1, 200, 301), 128)
+    assert float(total.min()) > 0 and torch.allclose(result, torch.ones_like(result), atol=1e-6)
+
+
+def test_blend_has_no_seam_for_a_ramp() -> None:
+    image = torch.arange(300.0).expand(1, 1, 140, 300)
+    result = blend(lambda rows, columns: image[..., rows, columns], (1, 1, 140, 300), 128)
+    assert torch.allclose(result, image, atol=1e-3)
+
+
+class Wiener(Denoiser):
+    """Per-frequency posterior mean of data with power 4 / (0.05 + f)^2, in units of sigma: a denoiser that fits its data exactly."""
+
+    def forward(self, x, sigma, aux=None, sigma_data=None):  # type: ignore[no-untyped-def]
+        power = prior(*x.shape[-2:])
+        return torch.fft.ifft2(torch.fft.fft2(x) * power / (power + sigma.reshape(-1, 1, 1, 1) ** 2 / WIENER_SIGMA**2)).real
+
+
+WIENER_SIGMA = 1.0
+
+
+def prior(height: int, width: int) -> torch.Tensor:
+    f = (torch.fft.fftfreq(height)[:, None] ** 2 + torch.fft.fftfreq(width)[None] ** 2).sqrt()
+    power = 0.02 / (0.05 + f) ** 2
+    power[0, 0] = 1e6  # the mean is not part of the prior
+    return power
+
+
+@pytest.mark.parametrize("wrong", [0.6, 1.0, 1.6])
+def test_level_is_corrected_by_a_model_that_fits(wrong: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    g = torch.Generator().manual_seed(0)
+    amplitude = prior(96, 96).sqrt()
+    clean = torch.fft.ifft2(torch.fft.fft2(torch.randn(6, 96, 96, generator=g)) * amplitude).real
+    volume = (10 + clean + torch.randn(6, 96, 96, generator=g)).numpy()
+    passes = SlicePass(Wiener("small"), torch.device("cpu"))
+
+    class Scaled(Wiener):
+        def forward(self, x, sigma, aux=None, sigma_data=None):  # type: ignore[no-untyped-def]
+            # refine() works in units of the assumed sigma; the prior is in the scan's unit.
+            s = Scaled.assumed
+            return super().forward(x * s, sigma * s) / s
+
+    passes.denoiser = Scaled("small")
+    original = calibration._excess
+
+    def spy(x, z, inside, mean_square, sigma, magnitude, p):  # type: ignore[no-untyped-def]
+        Scaled.assumed = sigma
+        return original(x, z, inside, mean_square, sigma, magnitude, p)
+
+    monkeypatch.setattr(calibration, "_excess", spy)
+    mask = np.ones(volume.shape, dtype=bool)
+    found = calibration.refine(volume, mask, wrong, calibration.white_spectrum(), False, passes)
+    assert found == pytest.approx(1.0, rel=0.04)
