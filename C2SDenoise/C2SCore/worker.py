@@ -48,7 +48,8 @@ class Context:
         self.device = ""
         self._orders = orders
         self._stage = ""
-        self._began = self._last = 0.0
+        self._began = self._sent = 0.0
+        self._called = time.monotonic()
 
     def cancelled(self) -> bool:
         return self._orders.cancelled.is_set()
@@ -68,10 +69,12 @@ class Context:
         """
         now = time.monotonic()
         if stage != self._stage:
-            self._stage, self._began, self._last = stage, now, 0.0
-        if now - self._last < PROGRESS_INTERVAL and not (total and done >= total):
+            # A stage whose first report comes after its first piece began when the stage before it ended.
+            self._stage, self._began, self._sent = stage, self._called if done else now, 0.0
+        self._called = now
+        if now - self._sent < PROGRESS_INTERVAL and not (total and done >= total):
             return
-        self._last = now
+        self._sent = now
         left = (now - self._began) / done * (total - done) if 0 < done <= total else None
         self.send(events.Progress(self.job, stage, int(done), int(total), left, self.device))
 

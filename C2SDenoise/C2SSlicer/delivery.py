@@ -19,6 +19,7 @@ from C2SCore.card import ModelEntry
 from C2SSlicer import compare, sequences, volumes
 from C2SSlicer.request import Request, Result, node
 
+SHOWN_NOISE = 2.5  # standard deviations at which the colours of the removed noise saturate
 RECOVERABLE = 0.95  # above this detail, a saved result is too close to its source to find the estimate again
 
 
@@ -63,7 +64,7 @@ def deliver(
         refinement = Refinement(arrays, estimates, result.volume, result.noise, source, request.all_frames)
         refinement.fill(request.detail)
         if result.noise is not None:
-            compare.show_symmetric(result.noise, 3 * float(numbers["sigma"]))
+            compare.show_symmetric(result.noise, SHOWN_NOISE * float(numbers["sigma"]))
         if result.uncertainty is not None:
             maps = [np.load(path) for path in uncertainties]
             refinement.store(result.uncertainty, maps)

@@ -65,13 +65,10 @@ def label(entry: ModelEntry) -> str:
 
 def summary(card: Card) -> str:
     """One line: what it was trained on."""
-    parts = []
-    if card.slices:
-        parts.append(f"{card.slices:,} slices")
+    slices = f"{card.slices:,} slices" if card.slices else ""
     what = " ".join(filter(None, [card.anatomy, ", ".join(card.contrasts)]))
-    if what:
-        parts.append(f"of {what}")
-    text = f"Trained on {' '.join(parts)}." if parts else (card.description or "Nothing is known of its training.")
+    facts = " of ".join(filter(None, [slices, what]))
+    text = f"Trained on {facts}." if facts else (card.description or "Nothing is known of its training.")
     if card.auxiliary:
         text += f" Needs {', '.join(card.auxiliary)} beside the input."
     return text

@@ -317,6 +317,8 @@ class Panel:
         parameters = p if p is not None else self.logic.getParameterNode()  # the module may not be shown now
         if run.state == "done":
             self.refinement = run.refinement
+            if run.request.sigma == "auto" and not run.request.all_frames:
+                self._watch.remember(slicer.mrmlScene.GetNodeByID(run.request.source), run.result.numbers)
             self._updating = True  # once, below, and not at each of these
             try:
                 parameters.resultSource = slicer.mrmlScene.GetNodeByID(run.request.source)

@@ -156,10 +156,10 @@ class Run:
         if not isinstance(message, events.Progress):
             return
         frames, number = len(self._frames), len(self._endings)
-        part = message.done / message.total if message.total else None
+        part = message.done / message.total if message.total > 1 else None  # one single step has no parts to show
         self.stage = message.stage if frames == 1 else f"Frame {number + 1} of {frames}: {message.stage}"
         self.fraction = part if frames == 1 else (number + (part or 0.0)) / frames
-        self.seconds_left = message.seconds_left if frames == 1 else None
+        self.seconds_left = message.seconds_left if frames == 1 and part is not None else None
         self.device = message.device or self.device
         if self._on_progress:
             self._on_progress(self)

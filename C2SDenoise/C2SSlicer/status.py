@@ -45,7 +45,9 @@ def noise(found: Mapping[str, Any]) -> str:
     sigma, snr = found.get("sigma"), found.get("snr")
     if not sigma:
         return "no noise found"
-    return f"σ = {sigma:.4g}" + (f", SNR {snr:.1f}" if snr else "")
+    return (
+        f"σ = {sigma:.4g}" + (f", SNR {snr:.1f}" if snr else "") + (", with the model" if found.get("refined") else "")
+    )
 
 
 def device(numbers: Mapping[str, Any]) -> str:

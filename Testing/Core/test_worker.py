@@ -31,6 +31,14 @@ def steps(job, ctx):
     ctx.progress("Counting", int(job.source), int(job.source))
     return events.Done(job.job, numbers={"pid": os.getpid()})
 
+def pieces(job, ctx):
+    "Reports after each piece, as the denoising does."
+    ctx.progress("First", 1, 1)
+    for i in range(4):
+        time.sleep(0.25)
+        ctx.progress("Second", i + 1, 4)
+    return events.Done(job.job)
+
 def noisy(job, ctx):
     print("from Python")
     os.system("echo from a child")
@@ -45,7 +53,7 @@ def faulty(job, ctx):
            "memory": MemoryError(), "exit": SystemExit(4)}[job.model]
 
 sys.exit(worker.serve({events.NoiseJob: steps, events.CheckJob: noisy, events.InspectJob: stubborn, events.DenoiseJob:
-faulty}))
+faulty, events.EvidenceJob: pieces}))
 """
 
 
@@ -117,6 +125,12 @@ def test_progress_comes_at_most_ten_times_a_second_with_first_last_and_time_left
     assert progress[0].seconds_left is None and progress[-1].seconds_left == 0
     assert 0.3 < progress[len(progress) // 2].seconds_left < 5
     assert 3 <= len(progress) <= 40  # one second of work, more on a busy machine; without the limit there would be 101
+
+
+def test_the_time_left_counts_the_first_piece_too(caller):
+    caller.send(events.EvidenceJob("a", "", ""))
+    left = [m.seconds_left for m in caller.until(events.Done) if isinstance(m, events.Progress) and m.stage == "Second"]
+    assert 0.7 <= left[0] < 3 and left[-1] == 0  # three pieces of a quarter of a second; more on a busy machine
 
 
 def test_cancel_acts_during_a_job_and_on_a_waiting_one(caller):
