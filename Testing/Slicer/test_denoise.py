@@ -295,6 +295,18 @@ def test_scripting_refuses_nonsense_before_any_work(bench, options, text):
     assert scalar_volumes() == names
 
 
+def test_the_bundled_model_denoises(bench):
+    """The model that everybody starts with: nearer to the truth than the source, with noise and not anatomy removed."""
+    clean, source = phantom((4, 96, 96), sigma=0), add_volume(voxels=phantom((4, 96, 96), sigma=20))
+    widget = open_panel(bench, "default")
+    assert "(own)" not in widget.ui.modelBox.currentText
+    run = apply(bench, widget)
+    before, after = (np.sqrt(np.mean((voxels(v) - clean) ** 2)) for v in (source, run.result.volume))
+    print(f"distance from the truth: {before:.1f} before, {after:.1f} after")
+    assert after < 0.5 * before
+    assert "looks like noise" in widget.ui.verdictLabel.text
+
+
 def test_the_module_has_its_place_in_the_menu(bench):
     widget = bench.load_module("C2SDenoise/C2SDenoise.py")
     module = slicer.app.moduleManager().module(widget.moduleName)
