@@ -88,11 +88,45 @@ class EvidenceJob:
 
 @dataclass(frozen=True)
 class InspectJob:
-    """Look at scans before a training: one `Inspected` per path, thumbnails as PNG files in the folder `thumbnails`."""
+    """Look at scans before a training: one `Inspected` for each, thumbnails as PNG files in the folder `thumbnails`.
+
+    A path is a scan, a `.npy` file, or a folder that is searched for scans.
+    """
 
     job: str
     paths: tuple[str, ...]
     thumbnails: str = ""
+
+
+@dataclass(frozen=True)
+class EstimateJob:
+    """How long a training takes here: some of its steps are done and timed, and nothing is kept.
+
+    `config` as `TrainConfig.from_dict` reads it, `contrasts` the number of helping ones; `Done.numbers` has
+    `seconds_per_step` and `seconds`.
+    """
+
+    job: str
+    config: dict[str, Any] = field(default_factory=dict)
+    contrasts: int = 0
+    device: str = "auto"
+
+
+@dataclass(frozen=True)
+class ReportJob:
+    """What a training has come to, as one HTML file `out`.
+
+    `cases` as in `TrainJob`; `history` is the training's list of points with `step`, `loss` and `validation`; `compare`
+    names another model to try on the same slices (empty: none).
+    """
+
+    job: str
+    model: str
+    out: str
+    cases: tuple[dict[str, Any], ...]
+    history: tuple[dict[str, Any], ...] = ()
+    compare: str = "default"
+    device: str = "auto"
 
 
 @dataclass(frozen=True)
@@ -135,7 +169,8 @@ class Started:
 class Progress:
     """How far a job is.
 
-    `done` of `total` units of the present `stage`, and the seconds this stage still needs, if known.
+    `done` of `total` units of the present `stage`, and the seconds this stage still needs, if known; `memory`: bytes
+    that the process holds at most, 0 where that is not known.
     """
 
     job: str
@@ -144,6 +179,7 @@ class Progress:
     total: int = 0
     seconds_left: float | None = None
     device: str = ""
+    memory: int = 0
 
 
 @dataclass(frozen=True)
@@ -172,7 +208,8 @@ class Curve:
 class Inspected:
     """What was found in one scan.
 
-    `sigma` is in the scan's unit; `problem` says why a scan cannot be used (empty: it can).
+    `sigma` is in the scan's unit; `problem` says why a scan cannot be used (empty: it can); `flags` are those of
+    `inspecting.Facts`.
     """
 
     job: str
@@ -184,6 +221,7 @@ class Inspected:
     snr: float | None = None
     thumbnail: str = ""
     problem: str = ""
+    flags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -224,12 +262,12 @@ class Log:
     job: str = ""
 
 
-Job: TypeAlias = DenoiseJob | TrainJob | NoiseJob | EvidenceJob | InspectJob | CheckJob
+Job: TypeAlias = DenoiseJob | TrainJob | NoiseJob | EvidenceJob | InspectJob | EstimateJob | ReportJob | CheckJob
 Message: TypeAlias = (
     Job | CancelJob | PauseJob | Started | Progress | Preview | Curve | Inspected | Done | Failed | Cancelled | Log
 )
 
-JOBS = (DenoiseJob, TrainJob, NoiseJob, EvidenceJob, InspectJob, CheckJob)
+JOBS = (DenoiseJob, TrainJob, NoiseJob, EvidenceJob, InspectJob, EstimateJob, ReportJob, CheckJob)
 ENDINGS = (Done, Failed, Cancelled)
 """The messages that end a job."""
 

@@ -5,21 +5,20 @@ Everything heavy is imported inside the jobs: the worker answers before that.
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from C2SCore import events
+from C2SCore import events, trainjobs
 from C2SCore.errors import UserError
+from C2SCore.jobtools import use_device
 
 if TYPE_CHECKING:
     import numpy as np
 
     from C2SCore.model import Model
-    from C2SCore.patches import Case
     from C2SCore.worker import Context, Handler
 
 
@@ -42,7 +41,7 @@ def denoise(job: events.DenoiseJob, context: Context) -> events.Done:
     sigma: Any = _load(job.sigma) if isinstance(job.sigma, str) and job.sigma != "auto" else job.sigma
     context.check()
     context.progress("Loading the model")
-    model = _model(job.model, _device(job.device, context))
+    model = _model(job.model, use_device(job.device, context))
     context.check()
 
     import numpy as np
@@ -99,7 +98,7 @@ def measure_evidence(job: events.EvidenceJob, context: Context) -> events.Done:
 def check(job: events.CheckJob, context: Context) -> events.Done:
     """Device and versions; after this, torch is loaded."""
     context.progress("Loading PyTorch")
-    device = _device(job.device, context)
+    device = use_device(job.device, context)
     import numpy
     import torch
 
@@ -112,127 +111,6 @@ def check(job: events.CheckJob, context: Context) -> events.Done:
     if device.startswith("cuda"):
         numbers["name"] = torch.cuda.get_device_name(0)
     return events.Done(job.job, numbers=numbers)
-
-
-def inspect(job: events.InspectJob, context: Context) -> events.Done:
-    """Read scan after scan and say what each is.
-
-    A scan that cannot be used is reported with the reason, and does not stop.
-    """
-    for number, path in enumerate(job.paths):
-        context.check()
-        context.progress("Reading scans", number, len(job.paths))
-        try:
-            context.send(_inspected(job, number, path))
-        except (OSError, RuntimeError, ValueError) as error:
-            context.send(events.Inspected(job.job, path, Path(path).name, problem=str(error)))
-    context.progress("Reading scans", len(job.paths), len(job.paths))
-    return events.Done(job.job)
-
-
-def train(job: events.TrainJob, context: Context) -> events.Done:
-    """Train, with scans as memory maps: what does not fit into memory stays on the disk."""
-    context.progress("Loading PyTorch")
-    device = _device(job.device, context)
-    from C2SCore import config, model, training
-
-    initial = model.load(job.initial, device) if job.initial else None
-    base = config.preset(job.preset) if job.preset else config.TrainConfig()
-    if initial is not None:  # a model can only go on reading what it has read
-        base = base.replace(neighbours=initial.denoiser.neighbours)
-    recipe = config.TrainConfig.from_dict({**base.to_dict(), **job.config})
-    with tempfile.TemporaryDirectory(prefix="C2S-train-") as folder:
-        cases = []
-        for number, facts in enumerate(job.cases):
-            context.check()
-            context.progress("Reading scans", number, len(job.cases))
-            cases.append(_case(facts, Path(folder), number))
-        path = training.train(
-            cases,
-            recipe,
-            Path(job.out),
-            resume=job.resume,
-            initial=initial,
-            device=device,
-            emit=lambda message: context.send(dataclasses.replace(message, job=job.job)),  # type: ignore[call-arg]
-            cancelled=context.cancelled,
-            paused=context.paused,
-            card={key: tuple(value) if isinstance(value, list) else value for key, value in job.card.items()},
-        )
-        cases.clear()  # lets go of the memory maps, which Windows would not delete
-    return events.Done(job.job, {"model": str(path)})
-
-
-def _case(facts: dict[str, Any], folder: Path, number: int) -> Case:
-    """One training case.
-
-    Scans that are not `.npy` yet are converted once, the other contrasts onto the target's grid.
-    """
-    import numpy as np
-
-    from C2SCore import files, scan
-    from C2SCore.patches import Case
-
-    def mapped(voxels: np.ndarray, name: str) -> np.ndarray:
-        path = folder / f"{number}-{name}.npy"
-        np.save(path, voxels)
-        return np.load(path, mmap_mode="r")
-
-    target, others = str(facts["target"]), [str(path) for path in facts.get("auxiliary", ())]
-    if target.endswith(".npy"):
-        arrays = [np.load(path, mmap_mode="r", allow_pickle=False) for path in (target, *others)]
-    else:
-        first = files.read(target)[0]
-        arrays = [mapped(first.voxels, "target")]
-        for n, path in enumerate(others):
-            other = files.read(path)[0]
-            if not scan.same_grid(other, first):
-                other = scan.resample_to(other, first)
-            arrays.append(mapped(other.voxels, f"auxiliary{n}"))
-    name = str(facts.get("name") or Path(target).stem)
-    return Case(name, arrays[0], arrays[1:], facts.get("sigma"), target, facts.get("group"))
-
-
-def _inspected(job: events.InspectJob, number: int, path: str) -> events.Inspected:
-    from C2SCore import files, noise, scan
-
-    frames = files.read(Path(path))
-    first = frames[0]
-    scan.check(first)
-    mask = noise.foreground(first.voxels)
-    sigma, signal = noise.estimate_sigma(first.voxels, mask), noise.signal_level(first.voxels, mask)
-    thumbnail = ""
-    if job.thumbnails:
-        thumbnail = str(Path(job.thumbnails) / f"{number}.png")
-        _write_thumbnail(first.voxels, Path(thumbnail))
-    snr = signal / sigma if sigma > 0 else None
-    return events.Inspected(job.job, path, first.name, first.voxels.shape, len(frames), sigma, snr, thumbnail)
-
-
-def _write_thumbnail(voxels: np.ndarray, path: Path, size: int = 64) -> None:
-    """The middle slice (J, I) as a grey PNG, its longer side `size` pixels."""
-    import numpy as np
-    import SimpleITK as sitk
-
-    middle = voxels[voxels.shape[0] // 2]
-    step = max(1, max(middle.shape) // size)
-    small = middle[::step, ::step]
-    low, high = np.quantile(small, (0.01, 0.99))
-    grey = np.clip((small - low) / max(high - low, 1e-30) * 255, 0, 255).astype(np.uint8)
-    sitk.WriteImage(sitk.GetImageFromArray(grey), str(path))
-
-
-def _device(name: str, context: Context) -> str:
-    """The device to use; the threads are set once, leaving one core to Slicer's own window."""
-    import torch
-
-    from C2SCore.device import choose_device
-
-    if "OMP_NUM_THREADS" not in os.environ:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        torch.set_num_threads(max(1, cores - 1))
-    context.device = str(choose_device(name))
-    return context.device
 
 
 def _model(name: str, device: str) -> Model:
@@ -283,6 +161,5 @@ HANDLERS: dict[type, Handler] = {
     events.NoiseJob: measure_noise,
     events.EvidenceJob: measure_evidence,
     events.CheckJob: check,
-    events.InspectJob: inspect,
-    events.TrainJob: train,
+    **trainjobs.HANDLERS,
 }

@@ -1,0 +1,105 @@
+"""What a scan is, before it is used for training: size, noise, and what could go wrong with it."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from C2SCore import files, noise, scan
+from C2SCore.scan import Scan
+
+CLEAN_SNR = 50.0  # above, there is next to no noise to learn from
+SATURATED = 0.002  # share of voxels at the largest value of 8-bit data that is too many
+THUMBNAIL = 48  # pixels, longer side
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was found. `shape` (K, J, I); `sigma` in the scan's unit; `flags` of "interpolated" (its noise does not fill
+    k-space), "clean", "saturated" (8 bits, and the brightest voxels are cut off).
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    frames: int
+    sigma: float
+    snr: float | None
+    flags: tuple[str, ...]
+
+
+def expand(paths: Sequence[str]) -> Iterator[str]:
+    """The scans that the paths name: folders are searched, a DICOM folder is one scan."""
+    for path in paths:
+        if Path(path).is_dir():
+            yield from map(str, files.find_scans(path))
+        else:
+            yield path
+
+
+def look(path: str, thumbnail: Path | None = None) -> Facts:
+    """Read a scan (any format, or a `.npy` array) and measure it; the thumbnail is a PNG of its middle slice.
+
+    Raises `UserError` for a scan that cannot be read, or from which nothing can be learnt.
+    """
+    frames = [_array(path)] if path.endswith(".npy") else files.read(path)
+    first = frames[0]
+    scan.check(first)
+    voxels = first.voxels
+    mask = noise.foreground(voxels)
+    spectrum = noise.estimate_spectrum(voxels, mask)
+    sigma, signal = noise.estimate_sigma(voxels, mask, spectrum), noise.signal_level(voxels, mask)
+    snr = signal / sigma if sigma > 0 else None
+    if thumbnail is not None:
+        thumbnail.write_bytes(png(small(voxels[len(voxels) // 2], THUMBNAIL)))
+    checks = {
+        "interpolated": not spectrum.white,
+        "clean": snr is None or snr > CLEAN_SNR,
+        "saturated": _saturated(voxels),
+    }
+    flags = tuple(name for name, holds in checks.items() if holds)
+    return Facts(first.name, voxels.shape, len(frames), sigma, snr, flags)
+
+
+def _array(path: str) -> Scan:
+    voxels = np.load(path, allow_pickle=False)
+    return Scan(np.asarray(voxels, dtype=np.float32), name=Path(path).stem)
+
+
+def _saturated(voxels: np.ndarray) -> bool:
+    """Whether the values are whole numbers of 8 bits whose largest one is crowded."""
+    top = float(voxels.max())
+    if not 0 < top <= 255 or float(voxels.min()) < 0 or np.any(voxels[:: max(1, len(voxels) // 4)] % 1):
+        return False
+    return bool(np.mean(voxels == top) > SATURATED)
+
+
+def small(plane: np.ndarray, size: int) -> np.ndarray:
+    """A slice (J, I) in grey, uint8, its longer side at most `size` pixels; black and white are its outer percents."""
+    step = max(1, -(-max(plane.shape) // size))
+    rows, columns = (n // step * step for n in plane.shape)
+    blocks = plane[:rows, :columns].reshape(rows // step, step, columns // step, step).mean(axis=(1, 3))
+    low, high = np.quantile(blocks, (0.01, 0.99))
+    return grey(blocks, float(low), float(high))
+
+
+def grey(plane: np.ndarray, low: float, high: float) -> np.ndarray:
+    """uint8 of a slice, black at `low` and white at `high`."""
+    return np.clip((plane - low) / max(high - low, 1e-30) * 255, 0, 255).astype(np.uint8)
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """A PNG file of grey values (J, I) or colours (J, I, 3), uint8 (PNG specification, W3C 2003)."""
+    height, width = pixels.shape[:2]
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0 if pixels.ndim == 2 else 2, 0, 0, 0)
+    rows = np.ascontiguousarray(pixels).reshape(height, -1)
+    lines = np.concatenate([np.zeros((height, 1), np.uint8), rows], axis=1).tobytes()  # each line: filter 0, values
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")

@@ -1,0 +1,267 @@
+"""The report of a training: data, curves, held-back slices before and after, an honest comparison. One HTML file."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import html
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from C2SCore import denoising, inspecting, model, quality
+from C2SCore.card import find_model
+from C2SCore.config import TrainConfig
+from C2SCore.errors import UserError
+from C2SCore.patches import Case, hold_back
+from C2SCore.scoring import noise_left
+from C2SCore.writing import atomic
+
+if TYPE_CHECKING:
+    from C2SCore.model import Model
+    from C2SCore.worker import Context
+
+SLICES = 3  # held-back slices that are shown
+SHOWN_NOISE = 2.5  # standard deviations at which the picture of what was removed saturates
+STYLE = (
+    "body{font:15px sans-serif;max-width:60em;margin:2em auto;padding:0 1em;color:#222}table{border-collapse:collapse}"
+    "td,th{padding:.2em .8em;border-bottom:1px solid #ddd;text-align:left}figure{display:inline-block;margin:.3em}"
+    "figcaption{font-size:12px;color:#555}img{width:220px;image-rendering:pixelated}"
+)
+
+
+@dataclasses.dataclass
+class _Contender:
+    """A denoiser to compare: what it makes of each shown slice, and what it leaves of the noise (None: not scored)."""
+
+    name: str
+    images: list[np.ndarray] = dataclasses.field(default_factory=list)
+    checks: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    score: float | None = None
+
+
+def write(
+    out: Path,
+    path: Path,
+    cases: Sequence[Case],
+    history: Sequence[dict[str, Any]],
+    compare: str,
+    device: str,
+    context: Context,
+) -> dict[str, Any]:
+    """Measure, write `out`, and return the numbers: `score`, `score_compared`, `snr_gain_db`, and `sentence`.
+
+    The score is `scoring.noise_left` of slices that were not trained on: 1 is the noisy scan, 0 is perfect.
+    """
+    own = model.load(path, device)
+    config = TrainConfig.from_dict(own.card.config)
+    for number, case in enumerate(cases):
+        context.check()
+        context.progress("Measuring scans", number, len(cases))
+        case.prepare(config.noise.spectrum, config.noise.known)
+    held = hold_back(cases, config.validation, config.seed)
+    everything = held or [(c, int(case.slices[len(case.slices) // 2])) for c, case in enumerate(cases)]
+    shown = [everything[round(n)] for n in np.linspace(0, len(everything) - 1, min(SLICES, len(everything)))]
+    contenders, notes = [_Contender(path.stem)], list[str]()
+    other = _other(compare, path, device, notes)
+    models: list[Model] = [own]
+    if other is not None:
+        contenders.append(_Contender(other.card.name))
+        models.append(other)
+    for contender, entry in zip(contenders, models):
+        context.check()
+        context.progress(f"Trying {contender.name}")
+        contender.score = noise_left(entry.denoiser, cases, held, torch.device(device))
+        for case, k in shown:
+            context.check()
+            contender.images.append(_denoised(entry, cases[case], k, device))
+    bm3d = _bm3d(cases, shown, context)
+    if bm3d is None:
+        notes.append("BM3D was not compared: the Python package bm3d is not installed.")
+    else:
+        contenders.append(bm3d)
+    for contender in contenders:
+        for (case, k), image in zip(shown, contender.images):
+            plane = np.asarray(cases[case].target[k : k + 1], np.float32)
+            contender.checks.append(quality.residual_checks(plane, image[None], float(cases[case].sigmas[k])))
+    numbers = _numbers(contenders)
+    text = _page(path, own, cases, history, shown, contenders, notes, numbers)
+    with atomic(out, ".html") as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return numbers
+
+
+def _other(compare: str, path: Path, device: str, notes: list[str]) -> Model | None:
+    """The model to compare with, if there is one that needs no other contrasts."""
+    try:
+        found = find_model(compare) if compare else None
+    except UserError:
+        notes.append(f"There is no model {compare!r} here to compare with.")
+        return None
+    if found is None or found.resolve() == path.resolve():
+        return None
+    other = model.load(found, device)
+    if other.card.auxiliary:
+        notes.append(f"The model {compare} needs other contrasts and was not compared.")
+        return None
+    return other
+
+
+def _denoised(entry: Model, case: Case, k: int, device: str) -> np.ndarray:
+    """Slice k (J, I) as the model makes it from its neighbourhood."""
+    low, high = max(k - 1, 0), k + 2
+    block = np.asarray(case.target[low:high], np.float32)
+    others = [np.asarray(a[low:high], np.float32) for a in case.auxiliary] if entry.card.auxiliary else []
+    options = denoising.Options(sigma=float(case.sigmas[k]), noise="gaussian", device=device)
+    return denoising.denoise(block, entry, options, others).estimate[k - low]
+
+
+def _bm3d(cases: Sequence[Case], shown: Sequence[tuple[int, int]], context: Context) -> _Contender | None:
+    """BM3D (Dabov et al. 2007) on the same slices, with the same noise level; None where it is not installed."""
+    try:
+        bm3d = importlib.import_module("bm3d")
+    except ImportError:
+        return None
+    made = _Contender("BM3D")
+    for case, k in shown:
+        context.check()
+        context.progress("Trying BM3D")
+        plane = np.asarray(cases[case].target[k], np.float64)
+        made.images.append(np.asarray(bm3d.bm3d(plane, float(cases[case].sigmas[k])), np.float32))
+    return made
+
+
+def _numbers(contenders: Sequence[_Contender]) -> dict[str, Any]:
+    """What the user is told at once; the sentence is honest about who is better."""
+    own = contenders[0]
+    numbers: dict[str, Any] = {
+        "score": own.score,
+        "snr_gain_db": float(np.mean([c["snr_gain_db"] for c in own.checks])),
+    }
+    left = f"It leaves {100 * (own.score or 0):.0f} % of the noise variance in slices that it was not trained on"
+    rival = next((c for c in contenders[1:] if c.score is not None), None)
+    if rival is None or rival.score is None or own.score is None:
+        return numbers | {"sentence": f"{left}."}
+    numbers["score_compared"], numbers["compared"] = rival.score, rival.name
+    theirs = f"the model {rival.name} leaves {100 * rival.score:.0f} %"
+    if own.score < 0.98 * rival.score:
+        return numbers | {"sentence": f"{left}; {theirs}. On these scans the new model is better."}
+    if own.score > 1.02 * rival.score:
+        advice = "Train longer, or with more scans, or start from that model."
+        return numbers | {"sentence": f"{left}; {theirs}. On these scans the new model is not better. {advice}"}
+    return numbers | {"sentence": f"{left}; {theirs}. On these scans the two are equally good."}
+
+
+def _page(
+    path: Path,
+    own: Model,
+    cases: Sequence[Case],
+    history: Sequence[dict[str, Any]],
+    shown: Sequence[tuple[int, int]],
+    contenders: Sequence[_Contender],
+    notes: Sequence[str],
+    numbers: dict[str, Any],
+) -> str:
+    card = own.card
+    facts = {
+        "Description": card.description,
+        "Contrast": ", ".join(card.contrasts),
+        "Helped by": ", ".join(card.auxiliary),
+        "Anatomy": card.anatomy,
+        "Licence": card.licence,
+        "By": card.attribution,
+        "Note": card.note,
+        "Trained": "{steps} steps in {minutes} min on {device}; the best was step {best_step}".format(**card.quality),
+        "Network": f"{card.network.get('size')}, {card.parameters:,} weights",
+    }
+    parts = [f"<h1>Training of {html.escape(path.stem)}</h1><p>{html.escape(numbers['sentence'])}</p>"]
+    parts += [f"<p>{html.escape(note)}</p>" for note in notes]
+    parts.append(table(("", ""), [(name, value) for name, value in facts.items() if value]))
+    parts.append("<h2>Scans</h2>")
+    rows = [
+        (
+            c.name,
+            " × ".join(map(str, c.target.shape[::-1])),
+            f"{np.median(c.sigmas):.4g}",
+            f"{c.signal / np.median(c.sigmas):.1f}",
+            "as it was acquired" if c.spectrum.white else "interpolated or filtered",
+        )
+        for c in cases
+    ]
+    parts.append(table(("scan", "size", "noise σ", "SNR", "noise"), rows))
+    parts.append(
+        "<h2>Curves</h2><p>Loss on the slices trained on, and, less what no network can remove, on those held back.</p>"
+    )
+    parts += [svg_curve(history, "validation", "#1f77b4"), svg_curve(history, "loss", "#d62728")]
+    parts.append("<h2>Held-back slices</h2>")
+    for n, (case, k) in enumerate(shown):
+        parts.append(f"<h3>{html.escape(cases[case].name)}, slice {k}</h3>")
+        parts += _figures(np.asarray(cases[case].target[k], np.float32), float(cases[case].sigmas[k]), contenders, n)
+    parts.append("<h2>What was removed</h2>")
+    parts.append(table(("", "noise left", "SNR gain", "shown slices: verdict"), [_verdict(c) for c in contenders]))
+    parts.append(
+        "<p>Noise left: share of the noise variance, by Stein's unbiased estimate on patches of held-back slices. "
+        "Verdict: whether the removed part looks like noise or holds anatomy. For research use only.</p>"
+    )
+    title = html.escape(path.stem)
+    head = f'<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
+    return f"{head}{''.join(parts)}</html>\n"
+
+
+def _verdict(contender: _Contender) -> tuple[str, ...]:
+    gain = np.mean([c["snr_gain_db"] for c in contender.checks])
+    words = ", ".join(str(c["verdict"]) for c in contender.checks)
+    return contender.name, "–" if contender.score is None else f"{100 * contender.score:.0f} %", f"{gain:.1f} dB", words
+
+
+def _figures(plane: np.ndarray, sigma: float, contenders: Sequence[_Contender], n: int) -> list[str]:
+    low, high = (float(q) for q in np.quantile(plane, (0.01, 0.995)))
+    made = [_figure("source", inspecting.grey(plane, low, high))]
+    for contender in contenders:
+        made.append(_figure(contender.name, inspecting.grey(contender.images[n], low, high)))
+        removed = plane - contender.images[n]
+        made.append(
+            _figure(f"removed by {contender.name}", inspecting.grey(removed, -SHOWN_NOISE * sigma, SHOWN_NOISE * sigma))
+        )
+    return made
+
+
+def _figure(caption: str, pixels: np.ndarray) -> str:
+    data = base64.b64encode(inspecting.png(pixels)).decode("ascii")
+    picture = f'<img alt="" src="data:image/png;base64,{data}">'
+    return f"<figure>{picture}<figcaption>{html.escape(caption)}</figcaption></figure>"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """An HTML table; every text is escaped."""
+
+    def line(tag: str, cells: Sequence[str]) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(str(cell))}</{tag}>" for cell in cells) + "</tr>"
+
+    return f"<table>{line('th', head) if any(head) else ''}{''.join(line('td', row) for row in rows)}</table>"
+
+
+def svg_curve(history: Sequence[dict[str, Any]], name: str, colour: str, width: int = 420, height: int = 180) -> str:
+    """One value of the history over the steps, as a picture; empty with fewer than two points."""
+    points = [(p["step"], p[name]) for p in history if p.get(name) is not None and np.isfinite(p[name])]
+    if len(points) < 2:
+        return ""
+    x, y = np.array(points, dtype=float).T
+    px = 45 + (x - x[0]) / max(x[-1] - x[0], 1e-30) * (width - 55)
+    py = height - 25 - (y - y.min()) / max(float(np.ptp(y)), 1e-30) * (height - 45)
+    line = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(px, py))
+    words = [
+        (45, 14, name),
+        (0, height - 21, f"{y.min():.3g}"),
+        (0, 26, f"{y.max():.3g}"),
+        (width - 80, height - 6, f"step {x[-1]:.0f}"),
+    ]
+    texts = "".join(f'<text x="{a}" y="{b}" font-size="11">{html.escape(t)}</text>' for a, b, t in words)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}">'
+        f'<polyline fill="none" stroke="{colour}" stroke-width="1.5" points="{line}"/>{texts}</svg>'
+    )
