@@ -4,8 +4,10 @@ The level is first measured without a model (noise.py), then with one. For h = E
 
     E |x_d - h|^2 = sigma^2 (1 - tr(Sigma dh/dx) / n)
 
-(from |x_d - h|^2 = |n - (h - x_0)|^2 with Stein's E n.h = sigma^2 tr(Sigma dh/dx) and second-order Tweedie's E |h - x_0|^2, the same number).
-At an assumed sigma both sides are measured in the foreground; their ratio says which way to go. Fine anatomy, which misleads every
+(from |x_d - h|^2 = |n - (h - x_0)|^2 with Stein's E n.h = sigma^2 tr(Sigma dh/dx) and second-order Tweedie's E |h -
+x_0|^2, the same number).
+At an assumed sigma both sides are measured in the foreground; their ratio says which way to go. Fine anatomy, which
+misleads every
 high-pass filter upwards, is what h knows.
 """
 
@@ -46,7 +48,9 @@ class Measured:
 
 
 def measure(volume: np.ndarray, given: np.ndarray | None, kind: str, passes: SlicePass | None) -> Measured:
-    """Measure (K, J, I). `given`: a level that the caller knows; `kind`: "auto", "gaussian" or "rician"; `passes`: the model, if there is one."""
+    """Measure (K, J, I). `given`: a level that the caller knows; `kind`: "auto", "gaussian" or "rician"; `passes`: the
+    model, if there is one.
+    """
     part = volume[_chosen(len(volume))]
     mask = noise.foreground(part)
     signal = noise.signal_level(part, mask)
@@ -56,11 +60,12 @@ def measure(volume: np.ndarray, given: np.ndarray | None, kind: str, passes: Sli
     middle = len(volume) // 2
     near = volume[max(middle - 8, 0) : middle + 8]
     independent = noise.slice_correlation(near, noise.foreground(near), spectrum) < INDEPENDENT
-    ready = passes is not None and passes.denoiser.contrasts == 0 and given is None and estimate > 0
-    if ready:
+    if passes is not None and (passes.denoiser.contrasts > 0 or given is not None or estimate == 0):
+        passes = None
+    if passes is not None:
         sigma = refine(part, mask, estimate, spectrum, False, passes)
     magnitude = kind == "rician" or (kind == "auto" and noise.is_magnitude(part, mask, sigma))
-    if ready and magnitude:
+    if passes is not None and magnitude:
         sigma = refine(part, mask, sigma, spectrum, True, passes)
     if given is not None:
         levels = np.broadcast_to(given, (len(volume),)) if given.ndim == 0 else given
@@ -71,7 +76,9 @@ def measure(volume: np.ndarray, given: np.ndarray | None, kind: str, passes: Sli
 
 
 def _relative_levels(volume: np.ndarray, spectrum: Spectrum) -> np.ndarray:
-    """Level of every slice over the median, (K,): 1 unless a slice's noise clearly differs, as where each slice was scaled by itself."""
+    """Level of every slice over the median, (K,): 1 unless a slice's noise clearly differs, as where each slice was
+    scaled by itself.
+    """
     if not 2 <= len(volume) <= PER_SLICE:
         return np.ones(len(volume))
     mask = noise.foreground(volume)
@@ -86,11 +93,15 @@ def _chosen(count: int) -> slice:
     return slice(first, min(first + MAX_SLICES, count))
 
 
-def refine(part: np.ndarray, mask: np.ndarray, start: float, spectrum: Spectrum, magnitude: bool, passes: SlicePass) -> float:
-    """The level at which the model's residual has the variance that it should have; `start` if there is too little tissue."""
+def refine(
+    part: np.ndarray, mask: np.ndarray, start: float, spectrum: Spectrum, magnitude: bool, passes: SlicePass
+) -> float:
+    """The level at which the model's residual has the variance that it should have; `start` if there is too little
+    tissue.
+    """
     order = np.argsort(-mask.sum(axis=(1, 2)), kind="stable")
     rows = np.sort(order[:REFINE_SLICES])
-    window = tuple(_around(mask.any(axis=(0, 2 - axis))) for axis in range(2))
+    window = tuple(_around(np.asarray(mask.any(axis=(0, 2 - axis)))) for axis in range(2))
     inside = to_tensor(mask[rows][:, window[0], window[1]].astype(np.float32))[:, None]
     if inside.sum() < 2000:
         return start
@@ -119,7 +130,9 @@ def _around(seen: np.ndarray) -> slice:
 def _excess(
     x: Tensor, z: Tensor, inside: Tensor, mean_square: Tensor, sigma: float, magnitude: bool, passes: SlicePass
 ) -> float:
-    """Measured over expected variance of the residual at an assumed sigma, in the foreground: above 1, the noise is stronger."""
+    """Measured over expected variance of the residual at an assumed sigma, in the foreground: above 1, the noise is
+    stronger.
+    """
     u = to_tensor(rician.stabilise(to_array(x.abs() / sigma))) if magnitude else x / sigma
     sigma_data = (mean_square / sigma**2 - (2 if magnitude else 1)).clamp(min=0).sqrt()
     level = torch.ones(len(u))

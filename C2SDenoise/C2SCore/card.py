@@ -23,7 +23,8 @@ _HEADER_LIMIT = 100 * 2**20  # the safetensors format's own limit
 class Card:
     """What a model saw, what it expects and how good it is.
 
-    `sigma_range` is in units of the signal (sigma / tissue median); `network` holds what rebuilds the network; `config` the
+    `sigma_range` is in units of the signal (sigma / tissue median); `network` holds what rebuilds the network; `config`
+    the
     recipe; `quality` the measured figures.
     """
 
@@ -60,14 +61,18 @@ class Card:
             values = json.loads(text)
             version = int(values.get("format_version", 0))
             if version > FORMAT_VERSION:
-                raise UserError(f"{path} has model format {version}; this program reads up to {FORMAT_VERSION}. Update the program.")
+                raise UserError(
+                    f"{path} has model format {version}; this program reads up to {FORMAT_VERSION}. Update the program."
+                )
             known = {f.name: f for f in dataclasses.fields(cls)}
-            kept = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known}
+            kept: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known}
             return cls(**kept)
         except UserError:
             raise
         except (ValueError, TypeError, AttributeError) as error:
-            raise UserError(f"{path} has no readable model card ({error}); it must be made by this program. Export the model again.") from error
+            raise UserError(
+                f"{path} has no readable model card ({error}); it must be made by this program. Export the model again."
+            ) from error
 
 
 def weights_digest(payload: memoryview | bytes) -> str:
@@ -76,7 +81,7 @@ def weights_digest(payload: memoryview | bytes) -> str:
 
 
 def read_header(path: str | Path) -> tuple[dict[str, Any], int]:
-    """Header of a safetensors file and the offset of its tensors; raises `UserError` if it is not one or is cut short."""
+    """Header of a safetensors file and the offset of its tensors; raises `UserError` if it is none or cut short."""
     path = Path(path)
     advice = "It must be a complete .safetensors model of this program. Copy or export it again."
     try:
@@ -99,7 +104,10 @@ def read_header(path: str | Path) -> tuple[dict[str, Any], int]:
         raise UserError(f"{path} has a damaged header. {advice}")
     ends = [t["data_offsets"][1] for k, t in header.items() if k != "__metadata__"]
     if size != 8 + length + max(ends, default=0):
-        raise UserError(f"{path} has {size} bytes, but its header speaks of {8 + length + max(ends, default=0)}: it is cut short or edited. {advice}")
+        raise UserError(
+            f"{path} has {size} bytes, but its header speaks of {8 + length + max(ends, default=0)}: "
+            f"it is cut short or edited. {advice}"
+        )
     return header, 8 + length
 
 
@@ -108,7 +116,9 @@ def read_card(path: str | Path) -> Card:
     header, _ = read_header(path)
     metadata = header.get("__metadata__") or {}
     if "card" not in metadata:
-        raise UserError(f"{path} has no model card, so it is not a model of this program. Choose a model made by `c2s train`.")
+        raise UserError(
+            f"{path} has no model card, so it is not a model of this program. Choose a model made by `c2s train`."
+        )
     return Card.from_json(metadata["card"], path)
 
 
@@ -121,7 +131,10 @@ def resources_folder() -> Path:
     for folder in candidates:
         if (folder / "Presets").is_dir():
             return folder
-    raise UserError(f"The folder Resources/Presets is missing beside {here}; the installation is incomplete. Install the program again.")
+    raise UserError(
+        f"The folder Resources/Presets is missing beside {here}; the installation is incomplete. "
+        "Install the program again."
+    )
 
 
 def models_folder() -> Path:
@@ -171,11 +184,17 @@ def find_model(name: str | Path) -> Path:
     for entry in entries:
         if entry.name == str(name):
             return entry.path
-    raise UserError(f"There is no model {str(name)!r}; there are {', '.join(e.name for e in entries) or 'none'}. Choose one, or give a file.")
+    raise UserError(
+        f"There is no model {str(name)!r}; there are {', '.join(e.name for e in entries) or 'none'}. "
+        "Choose one, or give a file."
+    )
 
 
 def check_name(name: str) -> str:
     """A model name that is a valid file name on every system; raises `UserError` otherwise."""
     if not re.fullmatch(r"[\w][\w .+-]{0,79}", name) or name.endswith((".", " ")):
-        raise UserError(f"The model name is {name!r}; it may have letters, digits, space, '.', '+', '-', '_' and at most 80 of them. Choose another.")
+        raise UserError(
+            f"The model name is {name!r}; it may have letters, digits, space, '.', '+', '-', '_' and "
+            "at most 80 of them. Choose another."
+        )
     return name

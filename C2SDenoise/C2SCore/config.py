@@ -29,14 +29,18 @@ class Loss:
 
     def __post_init__(self) -> None:
         _check(self.form in ("plain", "normalised"), "loss.form", self.form, "'plain' or 'normalised'")
-        _check(0 <= self.sigma_target <= 1, "loss.sigma_target", self.sigma_target, "between 0 and 1 (units of sigma_d)")
+        _check(
+            0 <= self.sigma_target <= 1, "loss.sigma_target", self.sigma_target, "between 0 and 1 (units of sigma_d)"
+        )
 
 
 @dataclass(frozen=True)
 class Levels:
     """How the level of the added corruption is drawn."""
 
-    density: str = "uniform"  # "uniform": tau ~ U(tau_min, tau_max] sigma_d; "range": sigma_t log-uniform in sigma_range
+    density: str = (
+        "uniform"  # "uniform": tau ~ U(tau_min, tau_max] sigma_d; "range": sigma_t log-uniform in sigma_range
+    )
     tau_min: float = 0.05  # in units of sigma_d
     tau_max: float = 1.0  # T of the paper, in units of sigma_d
     sigma_range: tuple[float, float] = (0.01, 0.25)  # of "range", in units of the tissue signal
@@ -56,7 +60,9 @@ class Noise:
     band_limited: float = 0.0  # fraction of patches that are band-limited (image and noise) at random
     rician: float = 0.0  # fraction of patches corrupted as magnitude images, then stabilised
     rician_weight: float = 1.0  # largest weight of their dark pixels, whose errors the inverse transform magnifies
-    known: dict[str, float] = field(default_factory=dict)  # pattern of a scan's path -> sigma_d in units of the tissue signal
+    known: dict[str, float] = field(
+        default_factory=dict
+    )  # pattern of a scan's path -> sigma_d in units of the tissue signal
 
     def __post_init__(self) -> None:
         _check(self.spectrum in ("auto", "white"), "noise.spectrum", self.spectrum, "'auto' or 'white'")
@@ -65,7 +71,9 @@ class Noise:
         _check(1 <= self.rician_weight <= 10, "noise.rician_weight", self.rician_weight, "between 1 and 10")
         _check(isinstance(self.known, dict), "noise.known", self.known, "a group of 'pattern: sigma' lines")
         for pattern, value in self.known.items():
-            _check(isinstance(value, (int, float)) and 0 < value < 1, f"noise.known[{pattern!r}]", value, "between 0 and 1")
+            _check(
+                isinstance(value, (int, float)) and 0 < value < 1, f"noise.known[{pattern!r}]", value, "between 0 and 1"
+            )
 
 
 @dataclass(frozen=True)
@@ -134,7 +142,9 @@ def _build(cls: type, values: Any, where: str) -> Any:
     known = {f.name: f for f in dataclasses.fields(cls)}
     unknown = sorted(set(values) - set(known))
     if unknown:
-        raise UserError(f"{where} has the unknown setting {unknown[0]!r}; known are {', '.join(known)}. Correct its name.")
+        raise UserError(
+            f"{where} has the unknown setting {unknown[0]!r}; known are {', '.join(known)}. Correct its name."
+        )
     kept = dict(values)
     for name, value in values.items():
         default = getattr(cls, name, None)
@@ -148,7 +158,9 @@ def _build(cls: type, values: Any, where: str) -> Any:
         elif isinstance(default, str):
             _check(isinstance(value, str), name, value, "a word")
         elif isinstance(default, tuple):
-            _check(isinstance(value, (list, tuple)) and len(value) == len(default), name, value, f"{len(default)} numbers")
+            _check(
+                isinstance(value, (list, tuple)) and len(value) == len(default), name, value, f"{len(default)} numbers"
+            )
             kept[name] = tuple(float(v) for v in value)
     return cls(**kept)
 
@@ -177,5 +189,7 @@ def load(path: str | Path) -> TrainConfig:
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"The recipe {path} cannot be read ({error}); it must be a YAML text file. Check the path.") from error
+        raise UserError(
+            f"The recipe {path} cannot be read ({error}); it must be a YAML text file. Check the path."
+        ) from error
     return TrainConfig.from_dict(values or {})

@@ -1,4 +1,6 @@
-"""From a batch of noisy patches to one training example: levels drawn, noise of the right spectrum added, magnitude taken if asked for."""
+"""From a batch of noisy patches to one training example: levels drawn, noise of the right spectrum added, magnitude
+taken if asked for.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ RANGE_TAU_MIN = 0.5  # of sigma_d: density "range" stays this far from the data,
 
 @dataclass
 class Example:
-    """What the loss needs. x_d (N, 1, P, P); x_t: one tensor per sign of z; aux (N, A, P, P) or None; the levels (N,), all in one unit."""
+    """What the loss needs. x_d (N, 1, P, P); x_t: one tensor per sign of z; aux (N, A, P, P) or None; the levels (N,),
+    all in one unit.
+    """
 
     x_d: Tensor
     x_t: list[Tensor]
@@ -48,7 +52,7 @@ def coloured(power: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def make_example(batch: Batch, config: TrainConfig, rng: np.random.Generator, generator: torch.Generator) -> Example:
-    """Corrupt one batch as the recipe says. Unit of the result: the tissue signal; for stabilised magnitudes, sigma_t."""
+    """Corrupt one batch as the recipe says. Its unit: the tissue signal; for stabilised magnitudes, sigma_t."""
     x = to_tensor(batch.x)
     contrasts = to_tensor(batch.contrasts)
     sigma_d, sigma_data, power = to_tensor(batch.sigma_d), to_tensor(batch.sigma_data), to_tensor(batch.power)
@@ -66,10 +70,15 @@ def make_example(batch: Batch, config: TrainConfig, rng: np.random.Generator, ge
     wide = config.levels.density == "range"
     sigma_tau = _draw_levels(sigma_d, config, rng, generator)
     if wide:
-        # Far above the data's own noise its spectrum hardly matters: half of those patches see white noise whatever the scan has.
+        # Far above the data's own noise its spectrum hardly matters: half of those patches see white noise
+        # whatever the scan has.
         free = to_tensor((rng.random(n) < 0.5).astype(np.float32)).bool() & (sigma_tau > 3 * sigma_d)
-        plain = power if config.noise.band_limited == 0 else gain.square() / gain.square().mean(dim=(1, 2), keepdim=True)
-        power = torch.where(free[:, None, None], torch.ones_like(power) if config.noise.band_limited == 0 else plain, power)
+        plain = (
+            power if config.noise.band_limited == 0 else gain.square() / gain.square().mean(dim=(1, 2), keepdim=True)
+        )
+        power = torch.where(
+            free[:, None, None], torch.ones_like(power) if config.noise.band_limited == 0 else plain, power
+        )
     crop = slice(MARGIN, -MARGIN) if config.noise.band_limited > 0 else slice(None)
     noises = [coloured(power, generator)[..., crop, crop] for _ in range(2 * x.shape[1] if wide else 1)]
     x, contrasts = x[..., crop, crop], contrasts[..., crop, crop]
@@ -123,9 +132,12 @@ def _as_magnitude(
 ) -> tuple[Tensor, list[Tensor], Tensor, Tensor, Tensor, Tensor]:
     """The chosen rows again as stabilised magnitudes, in units of sigma_t.
 
-    |x_d + sigma_tau (z_1 + i z_2)| of a magnitude x_d with Rician noise sigma_d is Rician with sigma_t, since complex noise has no preferred
-    phase. f(. / sigma_t) makes its deviation 1, and x_d / sigma_t seen through E[f] has at most sigma_d / sigma_t, at strong signal just
-    that: levels 1 and sigma_d / sigma_t enter gamma and delta, exact where sigma_d << sigma_t, which is where this is used.
+    |x_d + sigma_tau (z_1 + i z_2)| of a magnitude x_d with Rician noise sigma_d is Rician with sigma_t, since complex
+    noise has no preferred
+    phase. f(. / sigma_t) makes its deviation 1, and x_d / sigma_t seen through E[f] has at most sigma_d / sigma_t, at
+    strong signal just
+    that: levels 1 and sigma_d / sigma_t enter gamma and delta, exact where sigma_d << sigma_t, which is where
+    this is used.
     """
     sigma_t = sigma_total(sigma_tau, sigma_d)
     rows = torch.tensor(chosen.tolist())
@@ -135,7 +147,9 @@ def _as_magnitude(
     stable = []
     for sign in signs:
         real = torch.cat([sign * noises[0][rows]] + [noise[rows] for noise in noises[1:channels]], dim=1)
-        imaginary = torch.cat([sign * noises[channels][rows]] + [noise[rows] for noise in noises[channels + 1 :]], dim=1)
+        imaginary = torch.cat(
+            [sign * noises[channels][rows]] + [noise[rows] for noise in noises[channels + 1 :]], dim=1
+        )
         magnitude = torch.sqrt((clean + tau * real).square() + (tau * imaginary).square()) / s
         stable.append(to_tensor(rician.stabilise(to_array(magnitude))))
     target = to_tensor(rician.expected(to_array(clean[:, :1] / s)))
@@ -149,12 +163,18 @@ def _as_magnitude(
         near[rows] = torch.where(present, stable[0][:, 1:], near[rows])
     sigma_d, sigma_tau, sigma_data = sigma_d.clone(), sigma_tau.clone(), sigma_data.clone()
     unit = sigma_t[rows]
-    sigma_d[rows], sigma_tau[rows], sigma_data[rows] = sigma_d[rows] / unit, sigma_tau[rows] / unit, sigma_data[rows] / unit
+    sigma_d[rows], sigma_tau[rows], sigma_data[rows] = (
+        sigma_d[rows] / unit,
+        sigma_tau[rows] / unit,
+        sigma_data[rows] / unit,
+    )
     return x_d, x_t, near, sigma_d, sigma_tau, sigma_data
 
 
 def _random_band(n: int, size: int, fraction: float, rng: np.random.Generator) -> np.ndarray:
-    """Random k-space windows (n, size, size) as zero-filling, apodisation and interpolation leave them; ones for the rest of the rows."""
+    """Random k-space windows (n, size, size) as zero-filling, apodisation and interpolation leave them; ones for the
+    rest of the rows.
+    """
     frequencies = np.abs(np.fft.fftfreq(size))
     gains = np.ones((n, size, size), dtype=np.float32)
     for row in range(n):
@@ -177,7 +197,8 @@ def _random_band(n: int, size: int, fraction: float, rng: np.random.Generator) -
 def _jitter(x: Tensor, fraction: float, quiet: np.ndarray, rng: np.random.Generator) -> Tensor:
     """Warp the intensities of some rows smoothly, keeping 0: other contrasts of the same structure.
 
-    A warp stretches the noise with its slope, so only `quiet` rows (N,) are touched, whose own noise is far below the levels trained.
+    A warp stretches the noise with its slope, so only `quiet` rows (N,) are touched, whose own noise is far below the
+    levels trained.
     """
     x = x.clone()
     for row in np.flatnonzero((rng.random(x.shape[0]) < fraction) & quiet):

@@ -11,9 +11,12 @@ from C2SCore.network import SIZES, UNet
 class Denoiser(nn.Module):
     """h(x, sigma, aux): the estimate of x_0 = E[x_0 | x at noise level sigma].
 
-    The network works in units of the noise, h = x - sigma F(x / sigma, c_noise), and c_noise = log(sigma_data / sigma) is the only
-    other thing that it is told of the level, so h(a x, a sigma) = a h(x, sigma) for every a > 0 whatever the weights are. sigma_data
-    is the root mean square of the noise-free slice (Karras et al. 2022 name it so), estimated as sqrt(mean x^2 - sigma^2).
+    The network works in units of the noise, h = x - sigma F(x / sigma, c_noise), and c_noise = log(sigma_data / sigma)
+    is the only
+    other thing that it is told of the level, so h(a x, a sigma) = a h(x, sigma) for every a > 0 whatever the weights
+    are. sigma_data
+    is the root mean square of the noise-free slice (Karras et al. 2022 name it so), estimated as sqrt(mean x^2 -
+    sigma^2).
 
     Parameters
     ----------
@@ -26,7 +29,7 @@ class Denoiser(nn.Module):
         super().__init__()
         self.size, self.neighbours, self.contrasts = size, neighbours, contrasts
         self.network = UNet(SIZES[size], 1 + 2 * neighbours + contrasts)
-        self.to(memory_format=torch.channels_last)
+        on_device(self, "cpu")
 
     @property
     def auxiliary_channels(self) -> int:
@@ -35,8 +38,10 @@ class Denoiser(nn.Module):
     def forward(self, x: Tensor, sigma: Tensor, aux: Tensor | None = None, sigma_data: Tensor | None = None) -> Tensor:
         """Denoise a batch.
 
-        x (N, 1, H, W); sigma (N,) or (N, 1, H, W) > 0 in the unit of x; aux (N, A, H, W), or None for zeros; sigma_data (N,): None
-        measures it on x, which is right for whole slices; tiles of one slice should share the slice's. Returns the shape of x.
+        x (N, 1, H, W); sigma (N,) or (N, 1, H, W) > 0 in the unit of x; aux (N, A, H, W), or None for zeros; sigma_data
+        (N,): None
+        measures it on x, which is right for whole slices; tiles of one slice should share the slice's.
+        Returns the shape of x.
         """
         sigma = sigma.reshape(-1, 1, 1, 1) if sigma.dim() == 1 else sigma
         if sigma_data is None:
@@ -53,5 +58,11 @@ class Denoiser(nn.Module):
 
 
 def measure_sigma_data(x: Tensor, sigma: Tensor) -> Tensor:
-    """Root mean square of the signal under the noise, (N,), of x (N, 1, H, W) at level sigma (N, 1, 1 or H, 1 or W)."""
+    """Root mean square of the signal, (N,), under the noise of x (N, 1, H, W) at level sigma (N, 1, 1 or H, 1 or W)."""
     return (x.square().mean(dim=(1, 2, 3)) - sigma.square().mean(dim=(1, 2, 3))).clamp(min=0).sqrt()
+
+
+def on_device(denoiser: Denoiser, device: torch.device | str) -> Denoiser:
+    """The denoiser itself, moved to a device, its weights in channels_last order, which convolutions like."""
+    denoiser.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return denoiser

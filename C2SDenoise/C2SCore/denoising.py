@@ -29,8 +29,10 @@ PROBE_STEP = 0.1  # of sigma
 class Options:
     """What the caller wants.
 
-    sigma: "auto", a number, one per slice (K,), or a map (K, J, I), in the scan's unit. noise: "auto", "gaussian" or "rician".
-    detail: 0 (all noise removed) to 1 (the source); in between the straight line of `gdsm.detail`, detail = sigma_target^2 / sigma_d^2.
+    sigma: "auto", a number, one per slice (K,), or a map (K, J, I), in the scan's unit. noise: "auto", "gaussian" or
+    "rician".
+    detail: 0 (all noise removed) to 1 (the source); in between the straight line of `gdsm.detail`, detail =
+    sigma_target^2 / sigma_d^2.
     """
 
     sigma: str | float | np.ndarray = "auto"
@@ -80,7 +82,8 @@ def denoise(
 ) -> Result:
     """Denoise one volume (K, J, I); `auxiliary`: the contrasts on the model's card, same shape, in its order.
 
-    The input is never changed. Raises `UserError` for input that cannot work, `Cancelled` when `cancelled()` turns true.
+    The input is never changed. Raises `UserError` for input that cannot work, `Cancelled` when `cancelled()` turns
+    true.
     """
     start = time.monotonic()
     options = options or Options()
@@ -107,12 +110,23 @@ def denoise(
     if found.sigma <= CLEAN * found.signal:
         warnings.append("The volume shows no noise to speak of: it is returned as it is.")
         zeros = np.zeros_like(voxels) if options.uncertainty else None
-        return Result(voxels.copy(), voxels.copy(), zeros, found.sigma, "clean", numbers, warnings, device.type, time.monotonic() - start)
+        return Result(
+            voxels.copy(),
+            voxels.copy(),
+            zeros,
+            found.sigma,
+            "clean",
+            numbers,
+            warnings,
+            device.type,
+            time.monotonic() - start,
+        )
     low, high = model.card.sigma_range
     ratio = found.sigma / max(found.signal, 1e-30)
     if high > 0 and not 0.5 * low <= ratio <= 1.2 * high:
         warnings.append(
-            f"The noise is {ratio:.1%} of the signal; this model learnt {low:.1%} to {high:.1%}. Check the result, or train on this scan."
+            f"The noise is {ratio:.1%} of the signal; this model learnt {low:.1%} to {high:.1%}. "
+            "Check the result, or train on this scan."
         )
     if model.card.neighbours and not found.independent_slices:
         warnings.append("Neighbouring slices share their noise (interpolated?), so each slice is denoised by itself.")
@@ -156,57 +170,83 @@ def with_detail(source: np.ndarray, estimate: np.ndarray, detail: float) -> np.n
 
 
 def check_volume(array: np.ndarray, what: str) -> np.ndarray:
-    """A float32 (K, J, I) array without copying one; raises `UserError` for anything that is not a volume of numbers."""
+    """A float32 (K, J, I) array without copying one; raises `UserError` for anything else than real numbers."""
     array = np.asarray(array)
     if array.ndim != 3 or array.size == 0:
-        raise UserError(f"{what} has shape {array.shape}; it must have slices, rows and columns. Give a 3-D volume, or a 4-D one frame by frame.")
+        raise UserError(
+            f"{what} has shape {array.shape}; it must have slices, rows and columns. Give a 3-D "
+            "volume, or a 4-D one frame by frame."
+        )
     if array.dtype.kind not in "fiu":
         raise UserError(f"{what} has voxels of type {array.dtype}; they must be real numbers. Convert it.")
     array = np.ascontiguousarray(array, dtype=np.float32)
     if not np.isfinite(array.min() + array.max()):
-        raise UserError(f"{what} has NaN or infinite voxels; every voxel must be a number. Replace them, for instance by 0.")
+        raise UserError(
+            f"{what} has NaN or infinite voxels; every voxel must be a number. Replace them, for instance by 0."
+        )
     return array
 
 
 def _check(voxels: np.ndarray, others: list[np.ndarray], model: Model, options: Options) -> None:
     if voxels.min() == voxels.max():
-        raise UserError(f"Every voxel of the volume is {voxels.min():g}; there is nothing to denoise. Choose another volume.")
+        raise UserError(
+            f"Every voxel of the volume is {voxels.min():g}; there is nothing to denoise. Choose another volume."
+        )
     needed = model.denoiser.contrasts
     if len(others) != needed:
         names = ", ".join(model.card.auxiliary) or "none"
-        raise UserError(f"The model {model.card.name!r} reads {needed} other contrasts ({names}), {len(others)} are given. Give these, or choose another model.")
+        raise UserError(
+            f"The model {model.card.name!r} reads {needed} other contrasts ({names}), {len(others)} "
+            "are given. Give these, or choose another model."
+        )
     for other in others:
         if other.shape != voxels.shape:
-            raise UserError(f"A contrast has shape {other.shape}, the volume {voxels.shape}; they must be on one grid. Resample it.")
+            raise UserError(
+                f"A contrast has shape {other.shape}, the volume {voxels.shape}; they must be on one grid. Resample it."
+            )
     if not 0 <= options.detail <= 1:
-        raise UserError(f"detail is {options.detail}; it must be from 0 (all noise removed) to 1 (the source). Change it.")
+        raise UserError(
+            f"detail is {options.detail}; it must be from 0 (all noise removed) to 1 (the source). Change it."
+        )
     if options.noise not in ("auto", "gaussian", "rician"):
         raise UserError(f"noise is {options.noise!r}; it must be 'auto', 'gaussian' or 'rician'. Change it.")
     if options.noise == "rician" and voxels.min() < 0:
-        raise UserError("The volume has negative voxels; a magnitude image with Rician noise has none. Choose noise 'gaussian' or 'auto'.")
+        raise UserError(
+            "The volume has negative voxels; a magnitude image with Rician noise has none. Choose "
+            "noise 'gaussian' or 'auto'."
+        )
     if isinstance(options.sigma, str):
         if options.sigma != "auto":
             raise UserError(f"sigma is {options.sigma!r}; it must be 'auto', a number or a map. Change it.")
         return
     sigma = np.asarray(options.sigma, dtype=np.float64)
     if sigma.shape not in ((), voxels.shape[:1], voxels.shape):
-        raise UserError(f"The noise map has shape {sigma.shape}, the volume {voxels.shape}; they must agree. Resample the map.")
+        raise UserError(
+            f"The noise map has shape {sigma.shape}, the volume {voxels.shape}; they must agree. Resample the map."
+        )
     if not np.isfinite(sigma).all() or (sigma < 0).any() or (sigma.ndim > 0 and (sigma == 0).any()):
-        raise UserError(f"sigma has the value {np.min(sigma):g}; a noise level must be a number above 0, in the scan's unit. Change it.")
+        raise UserError(
+            f"sigma has the value {np.min(sigma):g}; a noise level must be a number above 0, in the "
+            "scan's unit. Change it."
+        )
 
 
 def _planes(job: _Job, rows: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For slices `rows`: the stack (N, C, J, I) that the network reads, levels (N,) or (N, J, I), and sigma_data (N,)."""
+    """For slices `rows`: the stack (N, C, J, I) that the network reads, levels (N,) or (N, J, I), sigma_data (N,)."""
     first, last = max(rows.start - 1, 0), min(rows.stop + 1, len(job.voxels))
     block, levels = job.voxels[first:last], job.levels[first:last]
     if job.magnitude:
         wide = levels if levels.ndim == 3 else levels[:, None, None]
         block = rician.stabilise(np.abs(block) / wide).astype(np.float32)
     own = slice(rows.start - first, rows.stop - first)
-    stack = np.zeros((own.stop - own.start, 1 + 2 * job.neighbours + len(job.auxiliary), *block.shape[1:]), dtype=np.float32)
+    stack = np.zeros(
+        (own.stop - own.start, 1 + 2 * job.neighbours + len(job.auxiliary), *block.shape[1:]), dtype=np.float32
+    )
     stack[:, 0] = block[own]
     for n in range(len(stack)):
-        for channel, k in ((1, own.start + n - 1), (2, own.start + n + 1)) if job.neighbours and job.use_neighbours else ():
+        for channel, k in (
+            ((1, own.start + n - 1), (2, own.start + n + 1)) if job.neighbours and job.use_neighbours else ()
+        ):
             if 0 <= k < len(block):
                 stack[n, channel] = block[k]
         for a, other in enumerate(job.auxiliary):
@@ -246,7 +286,8 @@ def _wide(levels: np.ndarray) -> np.ndarray:
 def _uncertainty_of_slices(job: _Job, rows: slice, estimate: np.ndarray, generator: torch.Generator) -> np.ndarray:
     """Standard deviation of x_0 given x_d, (N, J, I), in the scan's unit.
 
-    Second-order Tweedie: Cov[x_0 | x_d] = sigma_d^2 Sigma dh/dx; the diagonal of (dh/dx) Sigma is the mean of z (dh/dx z) over z ~ N(0, Sigma),
+    Second-order Tweedie: Cov[x_0 | x_d] = sigma_d^2 Sigma dh/dx; the diagonal of (dh/dx) Sigma is the mean of z (dh/dx
+    z) over z ~ N(0, Sigma),
     here over PROBES antithetic finite differences and a neighbourhood of 5 x 5 pixels.
     """
     x, sigma, aux, sigma_data = _tensors(job, rows)

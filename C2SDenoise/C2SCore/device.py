@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from contextlib import AbstractContextManager
-from functools import lru_cache
+from functools import cache
 
 import torch
 
@@ -14,21 +14,30 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """The device of that name; "auto" takes the first of cuda, mps, cpu that works. Raises `UserError` for one that is not there."""
+    """The device of that name; "auto" takes the first of cuda, mps, cpu that works. Raises `UserError` for one that is
+    not there.
+    """
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     if name.split(":")[0] not in DEVICES:
-        raise UserError(f"The device is {name!r}; it must be one of {', '.join(DEVICES)}. Choose 'auto' to take the best that is there.")
+        raise UserError(
+            f"The device is {name!r}; it must be one of {', '.join(DEVICES)}. Choose 'auto' to take "
+            "the best that is there."
+        )
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"The device is {name!r}, but PyTorch {torch.__version__} sees no CUDA GPU here. Choose 'auto' or 'cpu'.")
+        raise UserError(
+            f"The device is {name!r}, but PyTorch {torch.__version__} sees no CUDA GPU here. Choose 'auto' or 'cpu'."
+        )
     if name.startswith("mps") and not torch.backends.mps.is_available():
-        raise UserError("The device is 'mps', but this is no Mac with a GPU that PyTorch can use. Choose 'auto' or 'cpu'.")
+        raise UserError(
+            "The device is 'mps', but this is no Mac with a GPU that PyTorch can use. Choose 'auto' or 'cpu'."
+        )
     return torch.device(name)
 
 
-@lru_cache(maxsize=None)
+@cache
 def fast_bfloat16(kind: str) -> bool:
     """Whether a kind of device computes convolutions faster in bfloat16 than in float32."""
     if kind == "cuda":

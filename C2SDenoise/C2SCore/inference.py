@@ -1,4 +1,6 @@
-"""A denoiser over many slices: in batches, in tiles where slices are large, on smaller ones or the CPU where memory ends."""
+"""A denoiser over many slices: in batches, in tiles where slices are large, on smaller ones or the CPU where memory
+ends.
+"""
 
 from __future__ import annotations
 
@@ -61,9 +63,7 @@ class SlicePass:
         def one(rows: slice, columns: slice) -> Tensor:
             near = None if aux is None else aux[..., rows, columns]
             level = sigma if sigma.dim() == 1 else sigma[..., rows, columns]
-            parts = [
-                self._pass(x[..., rows, columns], level, near, sigma_data, slice(n, n + 1)) for n in range(len(x))
-            ]
+            parts = [self._pass(x[..., rows, columns], level, near, sigma_data, slice(n, n + 1)) for n in range(len(x))]
             return torch.cat(parts)
 
         return blend(one, (len(x), 1, height, width), tile)
@@ -81,14 +81,24 @@ class SlicePass:
             self.pixels = max(SMALLEST_TILE**2, min(self.pixels, 2 * slice_pixels) // 2)
             self.say(f"Memory ran out: going on with at most {self.pixels} pixels at a time.")
         elif self.device.type != "cpu":
-            self.say(f"Memory of {self.device} ran out even for small tiles: going on with the processor, which is slower.")
+            self.say(
+                f"Memory of {self.device} ran out even for small tiles: going on with the processor, which is slower."
+            )
             self.device, self.pixels = torch.device("cpu"), CPU_PIXELS
             self.denoiser = self.denoiser.to(self.device)
         else:
-            raise MemoryError(f"A tile of {SMALLEST_TILE} x {SMALLEST_TILE} pixels does not fit the memory that is left. Close other programs.")
+            raise MemoryError(
+                f"A tile of {SMALLEST_TILE} x {SMALLEST_TILE} pixels does not fit the memory that is "
+                "left. Close other programs."
+            )
 
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that memory ran out, on any device (their types differ)."""
     text = str(error).lower()
-    return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
+    return (
+        isinstance(error, MemoryError)
+        or "out of memory" in text
+        or "can't allocate memory" in text
+        or "not enough memory" in text
+    )

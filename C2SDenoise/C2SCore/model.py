@@ -26,7 +26,7 @@ from C2SCore.card import (
     read_header,
     weights_digest,
 )
-from C2SCore.denoiser import Denoiser
+from C2SCore.denoiser import Denoiser, on_device
 from C2SCore.errors import UserError
 from C2SCore.network import SIZES
 from C2SCore.writing import atomic
@@ -65,7 +65,9 @@ def complete_card(card: Card, denoiser: Denoiser) -> Card:
 def save(path: str | Path, denoiser: Denoiser, card: Card, weights: Mapping[str, Tensor] | None = None) -> Path:
     """Write a model file under a temporary name, then rename it. `weights` (an EMA) replace the denoiser's own."""
     path = Path(path)
-    tensors = {name: t.detach().to("cpu", torch.float32).contiguous() for name, t in (weights or denoiser.state_dict()).items()}
+    tensors = {
+        name: t.detach().to("cpu", torch.float32).contiguous() for name, t in (weights or denoiser.state_dict()).items()
+    }
     card = complete_card(card, denoiser)
     payload = safetensors.torch.save(tensors)
     length = int.from_bytes(payload[:8], "little")
@@ -76,25 +78,38 @@ def save(path: str | Path, denoiser: Denoiser, card: Card, weights: Mapping[str,
 
 
 def load(name: str | Path = "default", device: str | torch.device = "cpu") -> Model:
-    """Load a model by name or file; raises `UserError` for a file that is cut short, edited, pickled or of a newer format."""
+    """Load a model by name or file; raises `UserError` for a file that is cut short, edited, pickled or of a newer
+    format.
+    """
     path = find_model(name)
     header, offset = read_header(path)
     metadata = header.get("__metadata__") or {}
     if "card" not in metadata:
-        raise UserError(f"{path} has no model card, so it is not a model of this program. Choose a model made by `c2s train`.")
+        raise UserError(
+            f"{path} has no model card, so it is not a model of this program. Choose a model made by `c2s train`."
+        )
     card = Card.from_json(metadata["card"], path)
     data = path.read_bytes()
     if weights_digest(memoryview(data)[offset:]) != metadata.get("sha256"):
-        raise UserError(f"The weights in {path} are not those that were saved: the file was edited or damaged. Copy or export it again.")
+        raise UserError(
+            f"The weights in {path} are not those that were saved: the file was edited or damaged. "
+            "Copy or export it again."
+        )
     facts = card.network
     if facts.get("size") not in SIZES:
-        raise UserError(f"{path} has a network of size {facts.get('size')!r}; this program knows {', '.join(SIZES)}. Update the program.")
+        raise UserError(
+            f"{path} has a network of size {facts.get('size')!r}; this program knows {', '.join(SIZES)}. "
+            "Update the program."
+        )
     denoiser = Denoiser(str(facts["size"]), int(facts.get("neighbours", 0)), int(facts.get("contrasts", 0)))
     try:
         denoiser.load_state_dict(safetensors.torch.load(data))
     except (RuntimeError, safetensors.SafetensorError) as error:
-        raise UserError(f"The weights in {path} do not fit the network on its card ({str(error).splitlines()[0]}). Export the model again.") from error
-    return Model(denoiser.to(device, memory_format=torch.channels_last).eval().requires_grad_(False), card)
+        raise UserError(
+            f"The weights in {path} do not fit the network on its card "
+            f"({str(error).splitlines()[0]}). Export the model again."
+        ) from error
+    return Model(on_device(denoiser, device).eval().requires_grad_(False), card)
 
 
 def import_model(path: str | Path, name: str | None = None) -> ModelEntry:
@@ -103,7 +118,9 @@ def import_model(path: str | Path, name: str | None = None) -> ModelEntry:
     model = load(path)
     name = check_name(name or path.stem)
     if any(entry.name == name for entry in list_models()):
-        raise UserError(f"There is a model {name!r} already; names are unique. Give another name, or remove that model first.")
+        raise UserError(
+            f"There is a model {name!r} already; names are unique. Give another name, or remove that model first."
+        )
     target = models_folder() / f"{name}.safetensors"
     _copy(path, target)
     return ModelEntry(name, target, model.card, bundled=False)
@@ -128,7 +145,10 @@ def remove_model(name: str) -> Path:
             entry.path.unlink()
             return entry.path
     own = [entry.name for entry in list_models() if not entry.bundled]
-    raise UserError(f"{name!r} is none of your own models ({', '.join(own) or 'there are none'}); bundled ones stay. Choose one of these.")
+    raise UserError(
+        f"{name!r} is none of your own models ({', '.join(own) or 'there are none'}); bundled ones "
+        "stay. Choose one of these."
+    )
 
 
 def _copy(source: Path, target: Path) -> None:

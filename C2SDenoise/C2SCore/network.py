@@ -1,11 +1,14 @@
 """The noise-conditioned residual U-Net.
 
-Most of its time goes into 3x3 convolutions of 64 or more channels: pixels are unshuffled 2x2 into channels at the door, skips are
-added and not concatenated, and between two convolutions there is one modulation and one ReLU, both in place where autograd allows.
+Most of its time goes into 3x3 convolutions of 64 or more channels: pixels are unshuffled 2x2 into channels at the
+door, skips are
+added and not concatenated, and between two convolutions there is one modulation and one ReLU, both in place where
+autograd allows.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -37,6 +40,7 @@ class NoiseEmbedding(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
+        self.frequencies: Tensor
         self.register_buffer("frequencies", 2.0 ** torch.arange(-3.0, 2.0), persistent=False)
         self.layers = nn.Sequential(nn.Linear(11, EMBEDDING), nn.SiLU(), nn.Linear(EMBEDDING, EMBEDDING), nn.SiLU())
 
@@ -67,7 +71,9 @@ class ResidualBlock(nn.Module):
 
 
 class NoiseConditionedAttention(nn.Module):
-    """Channel attention whose queries depend on the noise level: linear in the number of pixels, so any slice size fits."""
+    """Channel attention whose queries depend on the noise level: linear in the number of pixels, so any slice size
+    fits.
+    """
 
     def __init__(self, channels: int, heads: int = 8) -> None:
         super().__init__()
@@ -76,7 +82,7 @@ class NoiseConditionedAttention(nn.Module):
         self.project = nn.Conv2d(channels, channels, 1)
         self.temperature = nn.Linear(EMBEDDING, heads)
         nn.init.zeros_(self.project.weight)
-        nn.init.zeros_(self.project.bias)
+        nn.init.zeros_(self.project.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         n, c, h, w = x.shape
@@ -114,18 +120,21 @@ class UNet(nn.Module):
         self.embedding = NoiseEmbedding()
         self.head = nn.Conv2d(4 * in_channels, widths[0], 3, padding=1)
         self.encoders = nn.ModuleList([Scale(c, n) for c, n in zip(widths[:-1], blocks[:-1])])
-        self.downs = nn.ModuleList([nn.Conv2d(a, b, 2, stride=2, bias=False) for a, b in zip(widths[:-1], widths[1:])])
+        self.downs = nn.ModuleList([nn.Conv2d(a, b, 2, stride=2, bias=False) for a, b in itertools.pairwise(widths)])
         self.middle = Scale(widths[-1], 2 * blocks[-1], size.attention)
-        self.ups = nn.ModuleList([nn.ConvTranspose2d(b, a, 2, stride=2, bias=False) for a, b in zip(widths[:-1], widths[1:])])
+        self.ups = nn.ModuleList(
+            [nn.ConvTranspose2d(b, a, 2, stride=2, bias=False) for a, b in itertools.pairwise(widths)]
+        )
         self.decoders = nn.ModuleList([Scale(c, n) for c, n in zip(widths[:-1], blocks[:-1])])
         self.tail = nn.Conv2d(widths[0], 4, 3, padding=1)
         nn.init.zeros_(self.tail.weight)
-        nn.init.zeros_(self.tail.bias)
+        nn.init.zeros_(self.tail.bias)  # type: ignore[arg-type]
 
     def forward(self, u: Tensor, c_noise: Tensor) -> Tensor:
         height, width = u.shape[-2:]
         u = pad_to_multiple(u, self.multiple)
-        # The door and the exit stay in float32: u reaches hundreds of noise units, which bfloat16 would round by tenths of sigma.
+        # The door and the exit stay in float32: u reaches hundreds of noise units, which bfloat16 would round
+        # by tenths of sigma.
         with torch.autocast(u.device.type, enabled=False):
             x = self.head(F.pixel_unshuffle(u.float(), 2).contiguous(memory_format=torch.channels_last))
             embedding = self.embedding(c_noise.float())

@@ -1,6 +1,7 @@
 """The noise of a scan from the scan itself: where it is seen, how strong it is and which frequencies it has.
 
-MR noise is white in the acquired part of k-space and absent outside it. Its standard deviation sigma is measured in the foreground, at
+MR noise is white in the acquired part of k-space and absent outside it. Its standard deviation sigma is measured in
+the foreground, at
 frequencies that were acquired and are high along both in-plane axes, where anatomy is weak; the flattest places decide.
 """
 
@@ -47,7 +48,9 @@ def _sample(profile: np.ndarray, n: int) -> np.ndarray:
 
 
 def foreground(volume: np.ndarray) -> np.ndarray:
-    """Where there is tissue, (K, J, I) bool: above Otsu's threshold of the smoothed magnitude, lowered to keep dark tissue."""
+    """Where there is tissue, (K, J, I) bool: above Otsu's threshold of the smoothed magnitude, lowered to keep dark
+    tissue.
+    """
     image = sitk.GetImageFromArray(np.abs(volume).astype(np.float32))
     smooth = sitk.GetArrayFromImage(sitk.Mean(image, (2, 2, 0)))
     if smooth.max() <= smooth.min():
@@ -69,8 +72,10 @@ def signal_level(volume: np.ndarray, mask: np.ndarray | None = None) -> float:
 def estimate_spectrum(volume: np.ndarray, mask: np.ndarray | None = None) -> Spectrum:
     """The acquired part of k-space, from one image (K, J, I).
 
-    The power along one axis is taken only at high acquired frequencies of the other, where there is little anatomy; it is flat where noise
-    was acquired and falls to nothing where it was not. The low frequencies, where anatomy leaks in, are taken to be acquired.
+    The power along one axis is taken only at high acquired frequencies of the other, where there is little
+    anatomy; it is flat where noise
+    was acquired and falls to nothing where it was not. The low frequencies, where anatomy leaks in, are taken to
+    be acquired.
     """
     mask = foreground(volume) if mask is None else mask
     if not mask.any() or min(volume.shape[1:]) < SMALLEST:
@@ -118,7 +123,7 @@ def _profile(power: np.ndarray, frequencies: np.ndarray) -> tuple[np.ndarray, fl
 
 
 def estimate_sigma(volume: np.ndarray, mask: np.ndarray | None = None, spectrum: Spectrum | None = None) -> float:
-    """Standard deviation of the noise in the foreground of (K, J, I), in the scan's own unit; 0 for a constant volume."""
+    """Standard deviation of the noise in the foreground of (K, J, I), in the scan's own unit; 0 if constant."""
     mask = foreground(volume) if mask is None else mask
     if not mask.any():
         return 0.0
@@ -148,19 +153,22 @@ def _thickest(volume: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def _local_power(slices: np.ndarray, inside: np.ndarray, spectrum: Spectrum) -> tuple[np.ndarray, float]:
-    """Local mean squares of the high-passed slices in the foreground, and what QUANTILE of them is for noise of unit variance."""
+    """Local mean squares of the high-passed slices in the foreground, and what QUANTILE of them is for noise of unit
+    variance.
+    """
     height, width = slices.shape[1:]
     high = _high_pass(height, width, spectrum)
     filtered = np.fft.ifft2(np.fft.fft2(slices) * high).real
     local = _box_mean(filtered**2)
-    # Only squares that lie in the foreground: the background's noise is weaker in a magnitude image, and masked in others.
+    # Only squares that lie in the foreground: the background's noise is weaker in a magnitude image, and masked
+    # in others.
     whole = _box_mean(inside.astype(np.float64)) > 0.98
     if whole.sum() < 200:
         whole = inside
     rng = np.random.default_rng(0)
-    noise = np.fft.fft2(rng.standard_normal((2, max(height, 64), max(width, 64))))
-    shape = noise.shape[1:]
-    noise = np.fft.ifft2(noise * np.sqrt(spectrum.power(*shape)) * _high_pass(*shape, spectrum)).real
+    shape = max(height, 64), max(width, 64)
+    white = np.fft.fft2(rng.standard_normal((2, *shape)))
+    noise = np.fft.ifft2(white * np.sqrt(spectrum.power(*shape)) * _high_pass(*shape, spectrum)).real
     return local[whole], float(np.quantile(_box_mean(noise**2), QUANTILE))
 
 
@@ -178,14 +186,23 @@ def _upper_band(profile: np.ndarray, n: int) -> np.ndarray:
 def _box_mean(values: np.ndarray) -> np.ndarray:
     """Mean over WINDOW x WINDOW pixels of (K, J, I), same shape."""
     pad = WINDOW // 2
-    padded = np.pad(values, ((0, 0), (pad + 1, pad), (pad + 1, pad)), mode="reflect" if min(values.shape[1:]) > pad + 1 else "edge")
+    padded = np.pad(
+        values, ((0, 0), (pad + 1, pad), (pad + 1, pad)), mode="reflect" if min(values.shape[1:]) > pad + 1 else "edge"
+    )
     sums = padded.cumsum(axis=1).cumsum(axis=2)
-    box = sums[:, WINDOW:, WINDOW:] - sums[:, :-WINDOW, WINDOW:] - sums[:, WINDOW:, :-WINDOW] + sums[:, :-WINDOW, :-WINDOW]
+    box = (
+        sums[:, WINDOW:, WINDOW:]
+        - sums[:, :-WINDOW, WINDOW:]
+        - sums[:, WINDOW:, :-WINDOW]
+        + sums[:, :-WINDOW, :-WINDOW]
+    )
     return box / WINDOW**2
 
 
 def pair_sigma(first: np.ndarray, second: np.ndarray) -> float:
-    """sigma from two repetitions (K, J, I) of one scan: gain and offset are matched per slice, then std(difference) / sqrt(2) in the foreground."""
+    """sigma from two repetitions (K, J, I) of one scan: gain and offset are matched per slice, then std(difference) /
+    sqrt(2) in the foreground.
+    """
     mask = foreground((first + second) / 2)
     differences = []
     for a, b, m in zip(first.astype(np.float64), second.astype(np.float64), mask):
@@ -199,12 +216,15 @@ def pair_sigma(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def is_magnitude(volume: np.ndarray, mask: np.ndarray, sigma: float) -> bool:
-    """Whether the background looks like the magnitude of complex noise (Rayleigh: mean 1.25 sigma, spread 0.655 sigma, nothing negative)."""
+    """Whether the background looks like the magnitude of complex noise (Rayleigh: mean 1.25 sigma, spread 0.655 sigma,
+    nothing negative).
+    """
     away = ~_grown(mask, 4)
     if sigma <= 0 or volume.min() < 0 or away.sum() < 500:
         return False
     values = volume[away]
-    # Zeros beyond what rounding to whole numbers makes: the background was masked, or windowed to a range that begins above 0. Then an
+    # Zeros beyond what rounding to whole numbers makes: the background was masked, or windowed to a range that
+    # begins above 0. Then an
     # unknown offset is gone, and the statistics of a magnitude no longer hold.
     whole = bool(np.all(values[:10000] == np.round(values[:10000])))
     rounded = 1 - np.exp(-((0.5 / sigma) ** 2) / 2) if whole else 0.0
@@ -222,10 +242,12 @@ def _grown(mask: np.ndarray, pixels: int) -> np.ndarray:
 
 
 def slice_correlation(volume: np.ndarray, mask: np.ndarray, spectrum: Spectrum) -> float:
-    """Correlation of the noise in neighbouring slices, -1 to 1: above about 0.2 the slices were interpolated or filtered together."""
+    """Correlation of the noise in neighbouring slices, -1 to 1: above about 0.2 the slices were interpolated or
+    filtered together.
+    """
     if volume.shape[0] < 2:
         return 0.0
-    high = _high_pass(*volume.shape[1:], spectrum)
+    high = _high_pass(volume.shape[1], volume.shape[2], spectrum)
     filtered = np.fft.ifft2(np.fft.fft2(volume.astype(np.float64)) * high).real
     both = mask[1:] & mask[:-1]
     if both.sum() < 100:

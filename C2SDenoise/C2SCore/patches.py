@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,8 @@ CORRELATED = 0.25  # above this, neighbouring slices share their noise and canno
 class Case:
     """One noisy scan with the other contrasts of the same anatomy.
 
-    `target` (K, J, I) in the scan's own unit (an array or a memory map); `auxiliary` the same shape each; `sigma` overrides the estimate,
+    `target` (K, J, I) in the scan's own unit (an array or a memory map); `auxiliary` the same shape each; `sigma`
+    overrides the estimate,
     a number or one per slice (K,). Everything else is measured by `prepare`.
     """
 
@@ -48,14 +50,20 @@ class Case:
         """Measure noise level, spectrum and signal; raises `UserError` for a scan that nothing can be learnt from."""
         volume = np.asarray(self.target, dtype=np.float32)
         if volume.ndim != 3:
-            raise UserError(f"{self.name} has shape {volume.shape}; a training scan has slices, rows and columns. Give it as (K, J, I).")
+            raise UserError(
+                f"{self.name} has shape {volume.shape}; a training scan has slices, rows and columns. "
+                "Give it as (K, J, I)."
+            )
         for other in self.auxiliary:
             if np.shape(other) != volume.shape:
                 raise UserError(
-                    f"A contrast beside {self.name} has shape {np.shape(other)}, the scan {volume.shape}; they must be on one grid. Resample it."
+                    f"A contrast beside {self.name} has shape {np.shape(other)}, the scan "
+                    f"{volume.shape}; they must be on one grid. Resample it."
                 )
         if not np.isfinite(volume).all():
-            raise UserError(f"{self.name} has NaN or infinite voxels; every voxel must be a number. Repair or leave out the scan.")
+            raise UserError(
+                f"{self.name} has NaN or infinite voxels; every voxel must be a number. Repair or leave out the scan."
+            )
         mask = foreground(volume)
         self.spectrum = estimate_spectrum(volume, mask) if spectrum == "auto" else white_spectrum()
         self.signal = signal_level(volume, mask)
@@ -67,7 +75,10 @@ class Case:
         else:
             self.sigmas = np.broadcast_to(np.asarray(self.sigma, dtype=np.float64), volume.shape[:1]).copy()
         if not (self.sigmas > 0).all() or not self.signal > 0:
-            raise UserError(f"{self.name} shows no noise or no signal (sigma {self.sigmas.min():.3g}, signal {self.signal:.3g}). Leave it out.")
+            raise UserError(
+                f"{self.name} shows no noise or no signal (sigma {self.sigmas.min():.3g}, signal "
+                f"{self.signal:.3g}). Leave it out."
+            )
         self.independent_slices = slice_correlation(volume, mask, self.spectrum) < CORRELATED
         self.powers = np.mean(np.square(volume, dtype=np.float64), axis=(1, 2))
         area = mask.mean(axis=(1, 2))
@@ -81,7 +92,8 @@ class Case:
 class Batch:
     """Patches of N slices, in the unit of each scan divided by its tissue signal.
 
-    x (N, 1 + 2 neighbours, P, P): the patch, then the slices below and above; contrasts (N, C, P, P) at root mean square 1; sigma_d,
+    x (N, 1 + 2 neighbours, P, P): the patch, then the slices below and above; contrasts (N, C, P, P) at root mean
+    square 1; sigma_d,
     sigma_data (N,); power (N, P, P): noise spectrum on the FFT grid, mean 1; near (N,): whether neighbours may be used.
     """
 
@@ -96,13 +108,23 @@ class Batch:
 class PatchSampler:
     """Draws batches from prepared cases. All randomness comes from the generator that is handed in."""
 
-    def __init__(self, cases: Sequence[Case], patch: int, neighbours: int, held_back: Sequence[tuple[int, int]] = (), only_held: bool = False, background: float = 0.1):
+    def __init__(
+        self,
+        cases: Sequence[Case],
+        patch: int,
+        neighbours: int,
+        held_back: Sequence[tuple[int, int]] = (),
+        only_held: bool = False,
+        background: float = 0.1,
+    ):
         self.cases, self.patch, self.neighbours, self.background = cases, patch, neighbours, background
         everything = [(c, int(k)) for c, case in enumerate(cases) for k in case.slices]
         held = set(held_back)
         self.index = [i for i in everything if (i in held) == only_held]
         if not self.index:
-            raise UserError("No slice is left to draw patches from. Add scans, or hold fewer slices back for validation.")
+            raise UserError(
+                "No slice is left to draw patches from. Add scans, or hold fewer slices back for validation."
+            )
 
     def draw(self, n: int, rng: np.random.Generator, size: int | None = None) -> Batch:
         """n patches of `size` (default: patch) pixels, flipped and rotated at random."""
@@ -110,7 +132,7 @@ class PatchSampler:
         rows = [self._one(rng, size) for _ in range(n)]
         return Batch(*(np.stack(column) for column in zip(*rows)))
 
-    def _one(self, rng: np.random.Generator, size: int) -> tuple[np.ndarray, ...]:
+    def _one(self, rng: np.random.Generator, size: int) -> tuple[Any, ...]:
         c, k = self.index[rng.integers(len(self.index))]
         case = self.cases[c]
         planes = [k] + [min(max(k + d, 0), len(case.target) - 1) for d in (-1, 1)] * self.neighbours
@@ -162,7 +184,9 @@ def _turned(values: np.ndarray, turn: int, flip: bool) -> np.ndarray:
 
 
 def hold_back(cases: Sequence[Case], fraction: float, seed: int) -> list[tuple[int, int]]:
-    """(case, slice) pairs kept for validation: `fraction` of the slices, evenly spread, none next to another where that is possible."""
+    """(case, slice) pairs kept for validation: `fraction` of the slices, evenly spread, none next to another where
+    that is possible.
+    """
     everything = [(c, int(k)) for c, case in enumerate(cases) for k in case.slices]
     if fraction <= 0 or len(everything) < 4:
         return []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from types import TracebackType
 
@@ -17,7 +18,9 @@ def run_folder(out: str | Path) -> Path:
 
 
 class RunFolder:
-    """Context that owns the folder: a second training into it is refused while this one lives, a dead one's claim is taken over."""
+    """Context that owns the folder: a second training into it is refused while this one lives, a dead one's claim is
+    taken over.
+    """
 
     def __init__(self, out: Path, resume: bool) -> None:
         if out.suffix != ".safetensors":
@@ -26,17 +29,25 @@ class RunFolder:
         self.lock, self.state = self.path / "lock", self.path / "state.safetensors"
         self.preview, self.recipe = self.path / "preview.npy", self.path / "recipe.json"
         if not resume and (self.state.exists() or out.exists()):
-            raise UserError(f"{out} or its training exists already; a new training would overwrite it. Resume it, or choose another name.")
+            raise UserError(
+                f"{out} or its training exists already; a new training would overwrite it. Resume it, "
+                "or choose another name."
+            )
 
     def __enter__(self) -> RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._claim()
         except OSError as error:
-            raise UserError(f"{self.path} cannot be written ({error.strerror}); the training needs it. Choose another place for the model.") from error
+            raise UserError(
+                f"{self.path} cannot be written ({error.strerror}); the training needs it. Choose "
+                "another place for the model."
+            ) from error
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.lock.unlink(missing_ok=True)
         if kind is not None and not self.state.exists():
             # Nothing worth resuming: leave nothing behind.
@@ -59,7 +70,8 @@ class RunFolder:
                 owner = self.lock.read_text(encoding="ascii", errors="replace").strip()
                 if owner.isdigit() and _alive(int(owner)):
                     raise UserError(
-                        f"Process {owner} is training into {self.path} already; two cannot. Wait for it, stop it, or choose another name."
+                        f"Process {owner} is training into {self.path} already; two cannot. Wait for "
+                        "it, stop it, or choose another name."
                     ) from None
                 self.lock.unlink(missing_ok=True)
                 continue
@@ -72,7 +84,7 @@ class RunFolder:
 def _alive(process: int) -> bool:
     if process == os.getpid():
         return True
-    if os.name == "nt":
+    if sys.platform == "win32":
         import ctypes
 
         handle = ctypes.windll.kernel32.OpenProcess(0x1000, False, process)  # query limited information

@@ -1,4 +1,6 @@
-"""The state of a training between two runs: tensors in safetensors with the rest as JSON metadata, one file, replaced as a whole."""
+"""The state of a training between two runs: tensors in safetensors with the rest as JSON metadata, one file, replaced
+as a whole.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +20,21 @@ from C2SCore.writing import atomic
 
 
 def save_state(path: Path, groups: dict[str, dict[str, Tensor]], facts: dict[str, Any]) -> None:
-    """Write named groups of tensors and JSON-able facts; under a temporary name first, so that a full disk costs nothing."""
-    tensors = {f"{group}/{name}": t.detach().to("cpu").contiguous().clone() for group, members in groups.items() for name, t in members.items()}
+    """Write named groups of tensors and JSON-able facts; under a temporary name first, so that a full disk costs
+    nothing.
+    """
+    tensors = {
+        f"{group}/{name}": t.detach().to("cpu").contiguous().clone()
+        for group, members in groups.items()
+        for name, t in members.items()
+    }
     try:
         with atomic(path, path.suffix) as temporary:
             temporary.write_bytes(safetensors.torch.save(tensors, {"facts": json.dumps(facts)}))
     except OSError as error:
         raise UserError(
-            f"The checkpoint {path} cannot be written ({error.strerror}); the disk must have room. Free some and resume: "
+            f"The checkpoint {path} cannot be written ({error.strerror}); the disk must have room. "
+            "Free some and resume: "
             "the last good one is intact."
         ) from error
 
@@ -36,18 +45,22 @@ def load_state(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]
         with safetensors.safe_open(str(path), framework="pt") as file:
             facts = json.loads(file.metadata()["facts"])
             groups: dict[str, dict[str, Tensor]] = {}
-            for key in file.keys():  # noqa: SIM118  (the handle is no dict)
+            for key in file.keys():
                 group, name = key.split("/", 1)
                 groups.setdefault(group, {})[name] = file.get_tensor(key)
     except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
-        raise UserError(f"The checkpoint {path} cannot be read ({error}). Remove its folder to start the training again.") from error
+        raise UserError(
+            f"The checkpoint {path} cannot be read ({error}). Remove its folder to start the training again."
+        ) from error
     return groups, facts
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """The optimizer's moments and step counts as flat names."""
     state = optimizer.state_dict()["state"]
-    return {f"{index}/{name}": torch.as_tensor(value) for index, members in state.items() for name, value in members.items()}
+    return {
+        f"{index}/{name}": torch.as_tensor(value) for index, members in state.items() for name, value in members.items()
+    }
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:

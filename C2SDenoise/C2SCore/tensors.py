@@ -23,4 +23,4 @@ def to_array(tensor: Tensor) -> np.ndarray:
     if values.numel() == 0:
         return np.zeros(tuple(values.shape), dtype=np.float32)
     buffer = (ctypes.c_char * (values.numel() * 4)).from_address(values.data_ptr())
-    return np.frombuffer(buffer, dtype=np.float32).reshape(tuple(values.shape)).copy()
+    return np.frombuffer(memoryview(buffer), dtype=np.float32).reshape(tuple(values.shape)).copy()

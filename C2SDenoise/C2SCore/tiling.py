@@ -42,7 +42,9 @@ def tiles(height: int, width: int, tile: int) -> Iterator[tuple[slice, slice, Te
 
 
 def blend(function: Callable[[slice, slice], Tensor], shape: tuple[int, int, int, int], tile: int) -> Tensor:
-    """Apply `function(rows, columns) -> (N, 1, h, w)` to every tile of an (N, 1, H, W) image and blend the results, on the CPU."""
+    """Apply `function(rows, columns) -> (N, 1, h, w)` to every tile of an (N, 1, H, W) image and blend the results, on
+    the CPU.
+    """
     height, width = shape[-2:]
     result, total = torch.zeros(shape), torch.zeros(height, width)
     for rows, columns, weight in tiles(height, width, tile):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -18,7 +17,7 @@ from torch import Tensor
 from C2SCore.card import Card
 from C2SCore.config import TrainConfig
 from C2SCore.corruption import Example, make_example, patch_size
-from C2SCore.denoiser import Denoiser
+from C2SCore.denoiser import Denoiser, on_device
 from C2SCore.device import autocast, choose_device
 from C2SCore.errors import Cancelled, UserError
 from C2SCore.events import Curve, Message, Preview, Progress
@@ -48,20 +47,31 @@ def train(
 ) -> Path:
     """Learn a denoiser from noisy scans alone and write it to `out` (.safetensors).
 
-    Beside `out`, the folder `<name>.training` keeps the state from which `resume` goes on; without noise in the step count (`config.minutes`
-    = 0) a training that was stopped and resumed gives the weights of one that was not, bit for bit on a CPU. The model written is the one
-    that was best on the slices held back, by the loss itself: nothing clean is needed. `cancelled` ends the training early and keeps the
-    best so far; before the first validation it raises `Cancelled`. Raises `UserError` for data or settings that cannot work.
+    Beside `out`, the folder `<name>.training` keeps the state from which `resume` goes on; without noise in the step
+    count (`config.minutes`
+    = 0) a training that was stopped and resumed gives the weights of one that was not, bit for bit on a CPU. The model
+    written is the one
+    that was best on the slices held back, by the loss itself: nothing clean is needed. `cancelled` ends the
+    training early and keeps the
+    best so far; before the first validation it raises `Cancelled`. Raises `UserError` for data or settings that
+    cannot work.
     """
     if not cases:
         raise UserError("There is no scan to train on; at least one is needed. Add scans.")
     contrasts = len(cases[0].auxiliary)
     odd = next((case.name for case in cases if len(case.auxiliary) != contrasts), None)
     if odd:
-        raise UserError(f"{odd} has another number of contrasts than {cases[0].name}; all cases need the same ones. Complete it or leave it out.")
-    if initial is not None and (initial.denoiser.contrasts, initial.denoiser.neighbours) != (contrasts, config.neighbours):
         raise UserError(
-            f"The model to start from reads {initial.denoiser.contrasts} other contrasts and {initial.denoiser.neighbours} neighbours, the recipe "
+            f"{odd} has another number of contrasts than {cases[0].name}; all cases need the same "
+            "ones. Complete it or leave it out."
+        )
+    if initial is not None and (initial.denoiser.contrasts, initial.denoiser.neighbours) != (
+        contrasts,
+        config.neighbours,
+    ):
+        raise UserError(
+            f"The model to start from reads {initial.denoiser.contrasts} other contrasts and "
+            f"{initial.denoiser.neighbours} neighbours, the recipe "
             f"{contrasts} and {config.neighbours}; they must agree. Start from scratch or from another model."
         )
     target = choose_device(device)
@@ -83,7 +93,9 @@ def train(
 class _Run:
     """What changes during a training."""
 
-    def __init__(self, cases: Sequence[Case], config: TrainConfig, device: torch.device, initial: Model | None, card: Card) -> None:
+    def __init__(
+        self, cases: Sequence[Case], config: TrainConfig, device: torch.device, initial: Model | None, card: Card
+    ) -> None:
         self.config, self.device, self.card = config, device, card
         torch.manual_seed(config.seed)
         self.rng = np.random.default_rng(config.seed)
@@ -91,20 +103,32 @@ class _Run:
         held = hold_back(cases, config.validation, config.seed)
         self.sampler = PatchSampler(cases, config.patch, config.neighbours, held, background=config.background)
         self.validation = _validation_set(cases, config, held)
-        self.denoiser = copy.deepcopy(initial.denoiser) if initial else Denoiser(config.network, config.neighbours, len(cases[0].auxiliary))
-        self.denoiser = self.denoiser.to(device, memory_format=torch.channels_last).train().requires_grad_(True)
+        self.denoiser = (
+            copy.deepcopy(initial.denoiser)
+            if initial
+            else Denoiser(config.network, config.neighbours, len(cases[0].auxiliary))
+        )
+        self.denoiser = on_device(self.denoiser, device).train().requires_grad_(True)
         self.average = copy.deepcopy(self.denoiser).eval().requires_grad_(False)
-        self.optimizer = torch.optim.AdamW(self.denoiser.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+        self.optimizer = torch.optim.AdamW(
+            self.denoiser.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
         self.step, self.elapsed = 0, 0.0
         self.best: dict[str, Tensor] = {}
         self.best_value, self.best_step = math.inf, 0
         self.history: list[dict[str, float]] = []
-        self.case, self.slice = (held[0] if held else (0, int(cases[0].slices[len(cases[0].slices) // 2])))
+        self.case, self.slice = held[0] if held else (0, int(cases[0].slices[len(cases[0].slices) // 2]))
         self.cases = cases
 
     # ---- the loop ----
 
-    def loop(self, folder: RunFolder, emit: Callable[[Message], None], cancelled: Callable[[], bool], paused: Callable[[], bool]) -> None:
+    def loop(
+        self,
+        folder: RunFolder,
+        emit: Callable[[Message], None],
+        cancelled: Callable[[], bool],
+        paused: Callable[[], bool],
+    ) -> None:
         config = self.config
         clock, saved, reported, losses = time.monotonic(), time.monotonic(), 0.0, []
         while self.fraction() < 1:
@@ -131,7 +155,8 @@ class _Run:
                 self.store(folder.state)
             if not math.isfinite(losses[-1] if losses else 0.0):
                 raise UserError(
-                    f"The loss became {losses[-1]} at step {self.step}; it must stay finite. Lower learning_rate (now {config.learning_rate}) and resume."
+                    f"The loss became {losses[-1]} at step {self.step}; it must stay finite. Lower "
+                    f"learning_rate (now {config.learning_rate}) and resume."
                 )
         if not self.best:
             self.judge(losses, folder, emit)
@@ -147,7 +172,9 @@ class _Run:
         config = self.config
         for group in self.optimizer.param_groups:
             group["lr"] = config.learning_rate * _schedule(self.step, self.fraction(), config.warm_up)
-        example = make_example(self.sampler.draw(config.batch, self.rng, patch_size(config)), config, self.rng, self.generator)
+        example = make_example(
+            self.sampler.draw(config.batch, self.rng, patch_size(config)), config, self.rng, self.generator
+        )
         loss = _loss(self.denoiser, example, config, self.device).mean()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -181,7 +208,13 @@ class _Run:
             for example in self.validation:
                 values = _loss(self.average, example, self.config, self.device)
                 if self.config.loss.form == "normalised" and self.config.loss.antithetic:
-                    floor = loss_floor(example.sigma_d, example.sigma_tau, example.z, self.config.loss.sigma_target * example.sigma_d, self.config.loss.alpha)
+                    floor = loss_floor(
+                        example.sigma_d,
+                        example.sigma_tau,
+                        example.z,
+                        self.config.loss.sigma_target * example.sigma_d,
+                        self.config.loss.alpha,
+                    )
                     values = values - floor.to(values.device)
                 total, count = total + values.sum().item(), count + len(values)
         return total / count
@@ -189,10 +222,23 @@ class _Run:
     # ---- its memory ----
 
     def store(self, path: Path) -> None:
-        groups = {"weights": self.denoiser.state_dict(), "average": self.average.state_dict(), "best": self.best}
+        groups: dict[str, dict[str, Tensor]] = {
+            "weights": self.denoiser.state_dict(),
+            "average": self.average.state_dict(),
+            "best": self.best,
+        }
         groups["optimizer"] = optimizer_tensors(self.optimizer)
-        facts = {"step": self.step, "elapsed": self.elapsed, "best_value": self.best_value if self.best else None, "best_step": self.best_step}
-        facts |= {"history": self.history, "random": random_state(self.rng, self.generator), "config": self.config.to_dict()}
+        facts: dict[str, Any] = {
+            "step": self.step,
+            "elapsed": self.elapsed,
+            "best_value": self.best_value if self.best else None,
+            "best_step": self.best_step,
+        }
+        facts |= {
+            "history": self.history,
+            "random": random_state(self.rng, self.generator),
+            "config": self.config.to_dict(),
+        }
         save_state(path, groups, facts)
 
     def restore(self, path: Path) -> None:
@@ -200,12 +246,17 @@ class _Run:
         before = TrainConfig.from_dict(facts["config"])
         # Budgets may be raised to go on longer; anything else would be another training.
         if before.replace(steps=self.config.steps, minutes=self.config.minutes) != self.config:
-            raise UserError("The recipe differs from that of the training to resume; only steps and minutes may. Start a new model, or restore the recipe.")
+            raise UserError(
+                "The recipe differs from that of the training to resume; only steps and minutes may. "
+                "Start a new model, or restore the recipe."
+            )
         try:
             self.denoiser.load_state_dict(groups["weights"])
             self.average.load_state_dict(groups["average"])
         except (RuntimeError, KeyError) as error:
-            raise UserError(f"The checkpoint {path} is of another network. Remove its folder to start again.") from error
+            raise UserError(
+                f"The checkpoint {path} is of another network. Remove its folder to start again."
+            ) from error
         restore_optimizer(self.optimizer, groups["optimizer"])
         self.best = {name: t.to(self.device) for name, t in groups.get("best", {}).items()}
         self.step, self.elapsed, self.history = facts["step"], facts["elapsed"], facts["history"]
@@ -214,8 +265,14 @@ class _Run:
         restore_random(self.rng, self.generator, facts["random"])
 
     def final_card(self) -> Card:
-        quality = dict(self.card.quality) | {"validation": self.best_value, "best_step": self.best_step, "steps": self.step}
-        return dataclasses.replace(self.card, quality=quality | {"minutes": round(self.elapsed / 60, 2), "device": self.device.type})
+        quality = dict(self.card.quality) | {
+            "validation": self.best_value,
+            "best_step": self.best_step,
+            "steps": self.step,
+        }
+        return dataclasses.replace(
+            self.card, quality=quality | {"minutes": round(self.elapsed / 60, 2), "device": self.device.type}
+        )
 
 
 def _loss(denoiser: Denoiser, example: Example, config: TrainConfig, device: torch.device) -> Tensor:
@@ -245,12 +302,16 @@ def _loss(denoiser: Denoiser, example: Example, config: TrainConfig, device: tor
 
 
 def _validation_set(cases: Sequence[Case], config: TrainConfig, held: Sequence[tuple[int, int]]) -> list[Example]:
-    """Fixed examples from the slices held back; with too few slices to hold any back, from all, with noise never trained on."""
+    """Fixed examples from the slices held back; with too few slices to hold any back, from all, with noise never
+    trained on.
+    """
     rng = np.random.default_rng(config.seed + 1)
     generator = torch.Generator().manual_seed(config.seed + 1)
     sampler = PatchSampler(cases, config.patch, config.neighbours, held, bool(held), config.background)
     draws = math.ceil(VALIDATION_PATCHES / config.batch)
-    return [make_example(sampler.draw(config.batch, rng, patch_size(config)), config, rng, generator) for _ in range(draws)]
+    return [
+        make_example(sampler.draw(config.batch, rng, patch_size(config)), config, rng, generator) for _ in range(draws)
+    ]
 
 
 def _schedule(step: int, fraction: float, warm_up: int) -> float:
@@ -272,9 +333,17 @@ def _card(given: dict[str, Any], cases: Sequence[Case], config: TrainConfig, out
         "trained_on": tuple(case.name for case in cases),
         "slices": sum(len(case.slices) for case in cases),
         "sigma_range": span,
-        "intensity_range": (float(min(case.target.min() for case in cases)), float(max(case.target.max() for case in cases))),
-        "noise": f"spectrum {config.noise.spectrum}: {coloured} of {len(cases)} scans band-limited; {json.dumps(dataclasses.asdict(config.noise))}",
-        "loss": f"GDSM {json.dumps(dataclasses.asdict(config.loss))}, levels {json.dumps(dataclasses.asdict(config.levels))}",
+        "intensity_range": (
+            float(min(case.target.min() for case in cases)),
+            float(max(case.target.max() for case in cases)),
+        ),
+        "noise": f"spectrum {config.noise.spectrum}: {coloured} of {len(cases)} scans band-limited; "
+        + _words(config.noise),
+        "loss": f"GDSM: {_words(config.loss)}; levels: {_words(config.levels)}",
         "config": config.to_dict(),
     }
     return Card(**(facts | given))
+
+
+def _words(settings: Any) -> str:
+    return ", ".join(f"{name} {value}" for name, value in dataclasses.asdict(settings).items())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -46,7 +48,7 @@ def _model(kind: type[Denoiser] = Identity, **channels: int) -> Model:
 
 def _scan(shape: tuple[int, int, int] = (5, 40, 48), sigma: float = 10.0, seed: int = 0) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    k, j, i = np.indices(shape)
+    _, j, i = np.indices(shape)
     clean = 100.0 * ((j - shape[1] / 2) ** 2 + (i - shape[2] / 2) ** 2 < (0.4 * min(shape[1:])) ** 2)
     return (clean + sigma * rng.standard_normal(shape)).astype(np.float32)
 
@@ -236,7 +238,7 @@ def test_other_errors_are_not_taken_for_memory() -> None:
 def test_tiles_cover_and_overlap(length: int, tile: int) -> None:
     starts = tile_starts(length, tile)
     assert starts[0] == 0 and starts[-1] + tile >= length
-    assert all(0 < b - a <= tile - 2 * OVERLAP for a, b in zip(starts, starts[1:]))
+    assert all(0 < b - a <= tile - 2 * OVERLAP for a, b in itertools.pairwise(starts))
 
 
 def test_blend_weights_are_positive_and_sum_to_one() -> None:
@@ -244,7 +246,11 @@ def test_blend_weights_are_positive_and_sum_to_one() -> None:
     for rows, columns, weight in tiles(200, 301, 128):
         assert float(weight.min()) > 0
         total[rows, columns] += weight
-    result = blend(lambda rows, columns: torch.ones(1, 1, rows.stop - rows.start, columns.stop - columns.start), (1, 1, 200, 301), 128)
+    result = blend(
+        lambda rows, columns: torch.ones(1, 1, rows.stop - rows.start, columns.stop - columns.start),
+        (1, 1, 200, 301),
+        128,
+    )
     assert float(total.min()) > 0 and torch.allclose(result, torch.ones_like(result), atol=1e-6)
 
 
@@ -255,11 +261,15 @@ def test_blend_has_no_seam_for_a_ramp() -> None:
 
 
 class Wiener(Denoiser):
-    """Per-frequency posterior mean of data with power 4 / (0.05 + f)^2, in units of sigma: a denoiser that fits its data exactly."""
+    """Per-frequency posterior mean of data with power 4 / (0.05 + f)^2, in units of sigma: a denoiser that fits its
+    data exactly.
+    """
 
     def forward(self, x, sigma, aux=None, sigma_data=None):  # type: ignore[no-untyped-def]
         power = prior(*x.shape[-2:])
-        return torch.fft.ifft2(torch.fft.fft2(x) * power / (power + sigma.reshape(-1, 1, 1, 1) ** 2 / WIENER_SIGMA**2)).real
+        return torch.fft.ifft2(
+            torch.fft.fft2(x) * power / (power + sigma.reshape(-1, 1, 1, 1) ** 2 / WIENER_SIGMA**2)
+        ).real
 
 
 WIENER_SIGMA = 1.0

@@ -76,7 +76,8 @@ def test_antithetic_is_the_mean_of_both_signs_and_agrees_in_expectation() -> Non
         pairs.append(gdsm.loss_at(h, x_d, sigma_d, sigma_tau, z).mean())
         floors.append(gdsm.loss_floor(sigma_d, sigma_tau, z).mean())
     single, pair = torch.stack(singles), torch.stack(pairs)
-    # The part without h is known and removed, as in validation; what is left has a fraction of the single draw's spread.
+    # The part without h is known and removed, as in validation; what is left has a fraction of the single draw's
+    # spread.
     assert abs(float(single.mean() - pair.mean())) < 4 * float((single - pair).std()) / 1000**0.5
     assert float((pair - torch.stack(floors)).std()) < 0.3 * float((single - torch.stack(floors)).std())
 
@@ -89,7 +90,9 @@ def test_antithetic_loss_tends_to_sure() -> None:
         return 0.6 * x + 0.2 * torch.tanh(x)
 
     tau = torch.full((3,), 1e-4).double()
-    value = gdsm.loss_at(lambda x, s: h(x), x_d, sigma_d, tau, z, alpha=0.0) - gdsm.loss_floor(sigma_d, tau, z, alpha=0.0)
+    value = gdsm.loss_at(lambda x, s: h(x), x_d, sigma_d, tau, z, alpha=0.0) - gdsm.loss_floor(
+        sigma_d, tau, z, alpha=0.0
+    )
     assert torch.allclose(value, gdsm.sure(h, x_d, sigma_d, z, step=1e-3), rtol=1e-4)
 
 
@@ -106,8 +109,11 @@ def test_sure_estimates_the_true_error() -> None:
     assert sum(estimates) / 40 == pytest.approx(sum(errors) / 40, rel=0.02)
 
 
-def _fit_linear(sigma_d: float, colour: torch.Tensor, normalised: bool, antithetic: bool, sigma_target: float = 0.0) -> torch.Tensor:
-    """Gains per frequency of the linear h = F^-1 gain F x that minimises the loss on x_0 ~ N(0, 1) white, noise of spectrum `colour`.
+def _fit_linear(
+    sigma_d: float, colour: torch.Tensor, normalised: bool, antithetic: bool, sigma_target: float = 0.0
+) -> torch.Tensor:
+    """Gains per frequency of the linear h = F^-1 gain F x that minimises the loss on x_0 ~ N(0, 1) white, noise of
+    spectrum `colour`.
 
     The loss is a quadratic in the gains, so its minimiser comes from one linear fit per frequency.
     """

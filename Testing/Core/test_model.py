@@ -80,7 +80,7 @@ def test_truncated(saved: Path) -> None:
     whole = saved.read_bytes()
     for length in (0, 5, 100, len(whole) // 2, len(whole) - 1):
         saved.write_bytes(whole[:length])
-        with pytest.raises(UserError, match="cut short|no model|not a safetensors|damaged"):
+        with pytest.raises(UserError, match=r"cut short|no model|not a safetensors|damaged"):
             model.load(saved)
 
 
@@ -152,7 +152,10 @@ def test_cards_configs_and_events_are_read_without_torch_at_once() -> None:
         "C2SCore.card.list_models(); took = time.process_time() - t;"
         "assert not {'torch', 'numpy', 'SimpleITK', 'yaml'} & set(sys.modules), 'heavy import'; print(took)"
     )
-    took = min(float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout) for _ in range(3))
+    took = min(
+        float(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout)
+        for _ in range(3)
+    )
     print(f"events, config and card imported in {took:.3f} s")
     assert took < 0.2
 

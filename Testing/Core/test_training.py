@@ -109,7 +109,12 @@ def test_pause_holds_and_goes_on(tmp_path: Path) -> None:
 
 def test_events_carry_a_preview_in_the_unit_of_the_scan(tmp_path: Path) -> None:
     previews: list[Preview] = []
-    train(_cases(), TINY, tmp_path / "m.safetensors", emit=lambda m: previews.append(m) if isinstance(m, Preview) else None)
+    train(
+        _cases(),
+        TINY,
+        tmp_path / "m.safetensors",
+        emit=lambda m: previews.append(m) if isinstance(m, Preview) else None,
+    )
     source, result, removed = np.load(previews[-1].path)
     assert any(np.array_equal(source, plane) for plane in _scan())
     assert np.allclose(source, result + removed, atol=1e-3)
@@ -147,7 +152,10 @@ def test_resume_refuses_another_recipe_but_takes_a_longer_budget(tmp_path: Path)
 def test_fine_tuning_starts_from_the_model(tmp_path: Path) -> None:
     first = train(_cases(), TINY, tmp_path / "a.safetensors")
     second = train(
-        _cases(), TINY.replace(steps=1, validate_every=1, learning_rate=1e-9), tmp_path / "b.safetensors", initial=model.load(first)
+        _cases(),
+        TINY.replace(steps=1, validate_every=1, learning_rate=1e-9),
+        tmp_path / "b.safetensors",
+        initial=model.load(first),
     )
     a, b = _weights(first), _weights(second)
     assert all(torch.allclose(a[k], b[k], atol=1e-6) for k in a)
@@ -198,7 +206,10 @@ def test_magnitude_examples_are_stabilised() -> None:
     case = Case("scan", _scan(sigma=0.005))
     case.prepare()
     recipe = TINY.replace(
-        batch=64, levels=Levels(density="range", sigma_range=(0.1, 0.2)), noise=Noise(rician=1.0), loss=config.Loss(antithetic=False)
+        batch=64,
+        levels=Levels(density="range", sigma_range=(0.1, 0.2)),
+        noise=Noise(rician=1.0),
+        loss=config.Loss(antithetic=False),
     )
     batch = PatchSampler([case], 32, 1).draw(64, np.random.default_rng(0))
     example = make_example(batch, recipe, np.random.default_rng(1), torch.Generator().manual_seed(1))
