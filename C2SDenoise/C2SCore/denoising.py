@@ -276,7 +276,7 @@ def _back(job: _Job, rows: slice, values: np.ndarray) -> np.ndarray:
     """From the network's domain to the scan's unit."""
     if not job.magnitude:
         return values
-    return (rician.invert(values) * _wide(job.levels[rows])).astype(np.float32)
+    return (rician.restore(values) * _wide(job.levels[rows])).astype(np.float32)
 
 
 def _wide(levels: np.ndarray) -> np.ndarray:

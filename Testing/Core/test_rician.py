@@ -39,3 +39,16 @@ def test_no_signal_is_zero_and_all_curves_rise() -> None:
 
 def test_slope_of_the_inverse_tends_to_one() -> None:
     assert float(rician.invert_slope(np.array(20.0))) == pytest.approx(1, abs=0.01)
+
+
+def test_restored_signals_are_those_of_the_inverse_but_for_the_darkest() -> None:
+    d = rician.expected(np.array([0.0, 0.3, 1.0, 2.0, 10.0]))
+    restored = rician.restore(d)
+    assert (restored[:2] == 0).all()
+    assert np.allclose(restored[2:], rician.invert(d[2:]))
+    assert (np.diff(rician.restore(np.linspace(-1, 5, 500))) >= 0).all()
+
+
+def test_restoring_leaves_less_speckle_where_there_is_no_signal() -> None:
+    errors = 0.06 * np.random.default_rng(0).standard_normal(10_000)
+    assert np.square(rician.restore(errors)).mean() < 0.1 * np.square(rician.invert(errors)).mean()
