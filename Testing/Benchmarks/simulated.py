@@ -1,7 +1,7 @@
 """Simulated noise on real scans: a model against BM3D, which is given the true noise level.
 
-For every scan, Gaussian and Rician noise and every SNR (tissue median / sigma): the model with its own estimate of sigma
-and with the true one; BM3D; under Rician noise also BM3D between a stabilising transform and its exact unbiased
+For every scan, Gaussian and Rician noise and every SNR (tissue median / sigma): the model with its own estimate of
+sigma and with the true one; BM3D; under Rician noise also BM3D between a stabilising transform and its exact unbiased
 inverse, where the better of the two is the rival. PSNR and SSIM per slice, over the slice and in the foreground, with
 paired t-tests. Then the cost of a wrong sigma, and the estimate of sigma against the truth. Writes simulated.json,
 simulated.md and simulated.png.
@@ -28,7 +28,6 @@ KINDS = ("gaussian", "rician")
 FACTORS = (0.5, 0.75, 1.0, 1.25, 1.5)  # of the true sigma
 ESTIMATED_AT = (5.0, 10.0, 20.0, 30.0)  # SNR at which the estimate of sigma is judged
 TARGETS = {5.0: 0.7, 10.0: 0.7, 20.0: 0.4}  # dB over the rival
-METRICS = ("psnr", "ssim")
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
@@ -180,8 +179,8 @@ def _estimates(scene: Scene, kind: str, loaded: model.Model) -> dict[str, Any]:
 
 
 def _line(cell: dict[str, Any]) -> str:
-    gain = cell["gain"]["ours, automatic sigma"]
-    return f"{cell['scan']} {cell['noise']} SNR {cell['snr']:g}: {gain['psnr']['mean']:+.2f} dB, SSIM {gain['ssim']['mean']:+.4f}"
+    psnr, ssim = (cell["gain"]["ours, automatic sigma"][metric]["mean"] for metric in ("psnr", "ssim"))
+    return f"{cell['scan']} {cell['noise']} SNR {cell['snr']:g}: {psnr:+.2f} dB, SSIM {ssim:+.4f} over BM3D"
 
 
 def _text(values: dict[str, Any]) -> str:
@@ -208,13 +207,15 @@ def _text(values: dict[str, Any]) -> str:
         "In brackets: over the root of the squares of the simulated sigma and of the scan's own, as estimated.",
         common.table(
             ("scan, noise", *(f"SNR {s:g}" for s in ESTIMATED_AT)),
-            [
-                (f"{e['scan']}, {e['noise']}", *(f"{a:.3f} ({b:.3f})" for a, b in zip(e["ratio"], e["ratio_with_own"])))
-                for e in values["estimate"]
-            ],
+            [_estimate_row(e) for e in values["estimate"]],
         ),
     ]
     return "\n\n".join(parts)
+
+
+def _estimate_row(found: dict[str, Any]) -> tuple[str, ...]:
+    ratios = zip(found["ratio"], found["ratio_with_own"])
+    return (f"{found['scan']}, {found['noise']}", *(f"{plain:.3f} ({both:.3f})" for plain, both in ratios))
 
 
 def _row(cell: dict[str, Any]) -> tuple[str, ...]:

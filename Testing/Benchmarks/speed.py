@@ -51,6 +51,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     made.add_argument(
         "--scan", help="a scan for the part `volume` (default: a simulated one of 18 slices of 256 x 256)"
     )
+    made.add_argument("--sizes", nargs="+", choices=SIZES, default=SIZES, help="networks of forward and train")
     made.add_argument("--model", default="default", help="model of volume, memory and cuda (default: %(default)s)")
     made.add_argument("--side", type=int, default=256, help="pixels of simulated slices (default: %(default)s)")
     made.add_argument("--rounds", type=int, default=9, help="measurements of each ratio (default: %(default)s)")
@@ -68,11 +69,11 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     for part in options.only:
         print(f"... {part}", flush=True)
         if part == "forward":
-            values[part] = forward_ratios(SIZES, device, options.side, options.rounds)
-            rows += [_ratio_row(f"forward pass, {s}", values[part][s], TARGETS[part]) for s in SIZES]
+            values[part] = forward_ratios(options.sizes, device, options.side, options.rounds)
+            rows += [_ratio_row(f"forward pass, {s}", values[part][s], TARGETS[part]) for s in options.sizes]
         elif part == "train":
-            values[part] = {s: training_ratio(s, device, noisy, options.rounds) for s in SIZES}
-            rows += [_ratio_row(f"training step, {s}", values[part][s], TARGETS[part]) for s in SIZES]
+            values[part] = {s: training_ratio(s, device, noisy, options.rounds) for s in options.sizes}
+            rows += [_ratio_row(f"training step, {s}", values[part][s], TARGETS[part]) for s in options.sizes]
         elif part == "volume":
             values[part] = _volume(options, noisy)
             rows += _volume_rows(values[part])

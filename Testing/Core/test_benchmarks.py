@@ -1,0 +1,143 @@
+"""Every benchmark runs on a tiny simulated case and writes what it promises, so that none of them rots."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from phantom import make_scan, noisy, phantom
+
+from C2SCore import files
+from C2SCore.scan import Scan
+
+FOLDER = Path(__file__).resolve().parents[1] / "Benchmarks"
+pytest.importorskip("matplotlib", reason="the benchmarks' figures need matplotlib")
+pytest.importorskip("skimage", reason="the benchmarks' scores need scikit-image")
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Import a benchmark as if it were run from its own folder."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    before = set(sys.modules)
+    yield importlib.import_module
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(FOLDER)):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def clean_file(tmp_path) -> Path:
+    return files.write(Scan(phantom((4, 48, 48)), name="clean"), tmp_path / "clean.nii.gz")
+
+
+@pytest.fixture
+def fast_peers(script, monkeypatch):
+    """BM3D takes seconds a slice: NLM stands in, so that the rest of a script is tested."""
+    peers = script("peers")
+    monkeypatch.setattr(peers, "bm3d", peers.nlm)
+    monkeypatch.setattr(peers, "stabilised_bm3d", peers.nlm)
+
+
+def read(folder: Path, name: str) -> dict:
+    values = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    assert {"command", "commit", "versions", "seed"} <= set(values["environment"])
+    assert "|" in (folder / f"{name}.md").read_text(encoding="utf-8")
+    return values
+
+
+def test_speed(script, model_file, tmp_path, fast_peers):
+    main = script("speed").main
+    tiny = ["--sizes", "small", "--side", "32", "--rounds", "2", "--memory-size", "3", "40", "40"]
+    main(["--out", str(tmp_path), "--model", str(model_file), *tiny])
+    values = read(tmp_path, "speed")
+    assert 0 < values["forward"]["small"]["ratio"] < 2
+    assert 0 < values["train"]["small"]["ratio"] < 2
+    assert values["volume"]["times_faster_than"]["BM3D"] > 0
+    assert values["imports"]["torch"] is False
+    assert values["memory"]["volume_bytes"] == 4 * 3 * 40 * 40
+
+
+def test_operations_of_a_convolution_are_counted(script):
+    import torch
+
+    count = script("throughput").count_operations
+    forward = torch.nn.Conv2d(3, 5, 3, padding=1), torch.ones(2, 3, 8, 8)
+    assert count(*forward) == (2 * 9 * 3 * 5 * 2 * 64, 2 * 9 * 3 * 5 * 2 * 64)
+    # Transposed: every input pixel meets every weight.
+    back = torch.nn.ConvTranspose2d(3, 5, 2, stride=2), torch.ones(1, 3, 4, 4)
+    assert count(*back)[0] == 2 * 4 * 3 * 5 * 16
+
+
+def test_simulated(script, model_file, clean_file, tmp_path, fast_peers):
+    main = script("simulated").main
+    cache = tmp_path / "cache.npz"
+    case = ["--snr", "10", "--slices", "2", "--cache", str(cache)]
+    main([str(clean_file), "--out", str(tmp_path), "--model", str(model_file), *case])
+    values = read(tmp_path, "simulated")
+    assert [(c["noise"], c["snr"]) for c in values["cells"]] == [("gaussian", 10), ("rician", 10)]
+    scored = values["cells"][0]["methods"]
+    # The model is not trained, so it returns the noisy scan; NLM in BM3D's place is better.
+    assert scored["BM3D"]["psnr"]["mean"] > scored["ours, true sigma"]["psnr"]["mean"] + 1
+    assert len(scored["noisy"]["psnr"]["slices"]) == 2
+    assert values["cells"][0]["gain"]["ours, automatic sigma"]["psnr"]["mean"] < 0
+    assert (tmp_path / "simulated.png").stat().st_size > 1000 and cache.is_file()
+
+
+def test_single_scan(script, model_file, clean_file, tmp_path, fast_peers):
+    main = script("single_scan").main
+    steps = ["--steps", "2", "--slices", "2", "--initial", str(model_file), "--model", str(model_file)]
+    main([str(clean_file), "--out", str(tmp_path), *steps])
+    cell = read(tmp_path, "single_scan")["cells"][0]
+    assert {"trained on the scan", "adapted to the scan"} == set(cell["gain"]) - {"default model"}
+    assert cell["training"]["trained on the scan"]["steps"] == 2
+
+
+def test_real_scans(script, model_file, tmp_path):
+    scan = make_scan(shape=(4, 64, 64))
+    source = files.write(scan, tmp_path / "real.nii.gz")
+    script("real_scans").main(
+        [str(source), "--out", str(tmp_path), "--models", f"mine={model_file}", "--images", str(tmp_path / "images")]
+    )
+    cell = read(tmp_path, "real_scans")["cells"][0]
+    assert cell["model"] == "mine" and cell["sigma"] > 0
+    assert abs(cell["synthetic"]["residual_edge_correlation"]) < 0.1
+    assert files.read_one(tmp_path / "images" / "real_mine.nii.gz").voxels.shape == scan.voxels.shape
+
+
+def test_phantom_has_tissue_and_air_and_goes_on_through_the_slices(script):
+    import numpy as np
+
+    head = script("phantoms").head((8, 64, 64))
+    assert head.min() == 0 and 900 < head.max() < 2000 and (head < 1).mean() > 0.2
+    other = script("phantoms").head((8, 64, 64), 1)
+    middle = (slice(20, 44), slice(20, 44))  # without the skull, which all have
+    same, different = (np.corrcoef(head[3][middle].ravel(), v[middle].ravel())[0, 1] for v in (head[4], other[3]))
+    assert same > different + 0.3
+
+
+def test_paired_difference(script):
+    import numpy as np
+
+    paired = script("common").paired
+    found = paired(np.array([1.0, 2.0, 3.1, np.nan]), np.array([0.5, 1.4, 2.6, 9.0]))
+    assert found["n"] == 3 and abs(found["mean"] - 0.5333) < 1e-3 and found["p"] < 0.01
+
+
+def test_slices_are_spread(script):
+    spread = script("common").spread
+    assert spread(10, 2).tolist() == [2, 7]
+    assert spread(3, 0).tolist() == [0, 1, 2] and spread(3, 5).tolist() == [0, 1, 2]
+
+
+def test_scores_of_known_noise(script):
+    import numpy as np
+
+    clean = phantom((2, 64, 64))
+    found = script("common").scores(clean, noisy(clean, 10.0), clean > 0, 1000.0)
+    # 20 log10(1000 / 10)
+    assert np.allclose(found["psnr"], 40, atol=0.3) and np.allclose(found["psnr_mask"], 40, atol=0.4)
+    assert ((0.3 < found["ssim"]) & (found["ssim"] < 1)).all()
