@@ -55,6 +55,7 @@ class Task:
         self.ending: events.Message | None = None
         self._worker, self._on_message, self._on_end, self._grace = worker, on_message, on_end, grace
         self.deadline: float | None = None  # when a cancelled job's process is killed
+        self.heard = self.repeated = False  # the process has spoken of it; it was given a second time
 
     @property
     def finished(self) -> bool:
@@ -79,6 +80,7 @@ class Task:
         return self.ending
 
     def message(self, message: events.Message) -> None:
+        self.heard = True
         self._call(self._on_message, message)
 
     def end(self, ending: events.Message) -> None:
@@ -260,7 +262,10 @@ class Worker:
             self.on_busy(False)
 
     def _died(self, code: int) -> None:
-        """The process is gone by itself: the job that ran has failed, those that waited get a new process."""
+        """The process is gone by itself: the job that ran has failed, those that waited get a new process.
+
+        A job that the process never spoke of was given to one that was dead already: once, it counts as waiting.
+        """
         never_started, self._process, self.started = self.started is None, None, None
         waiting = list(self._tasks.values())
         lost = waiting if never_started else waiting[:1]
@@ -269,7 +274,9 @@ class Worker:
         if last:
             message += f" Its last line was: {last[-1]}"
         for task in lost:
-            if task.deadline is not None:
+            if not (never_started or task.heard or task.repeated):
+                task.repeated = True
+            elif task.deadline is not None:
                 self._finish(task, events.Cancelled(task.job.job))
             else:
                 self._finish(task, events.Failed(task.job.job, message, advice_for_exit(code), "\n".join(last)))

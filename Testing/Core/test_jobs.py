@@ -56,7 +56,8 @@ def test_check_names_device_and_versions(caller):
 def test_denoise_with_a_model_kept_between_jobs(caller, scan, tmp_path):
     model = tmp_path / "tiny.safetensors"
     save(model, Denoiser("small", 0, 0), Card("tiny"))
-    order = events.DenoiseJob("d", str(scan), str(tmp_path / "out.npy"), str(model), sigma=50.0, noise="gaussian", device="cpu")
+    path = str(tmp_path / "out.npy")
+    order = events.DenoiseJob("d", str(scan), path, str(model), sigma=50.0, noise="gaussian", device="cpu")
     done, said = end(caller, order)
     assert isinstance(done, events.Done), done
     out = np.load(tmp_path / "out.npy")
@@ -113,7 +114,8 @@ def test_inspect_goes_on_after_a_scan_that_cannot_be_read(caller, scan, tmp_path
 def test_train_pauses_goes_on_and_writes_a_model(caller, scan, tmp_path):
     """From an array and from a file on another grid; curve, preview and progress carry the job's name."""
     out = tmp_path / "mine.safetensors"
-    job = events.TrainJob("t", str(out), ({"name": "one", "target": str(scan), "sigma": 50.0},), "", RECIPE, {"note": "hello"})
+    case = {"name": "one", "target": str(scan), "sigma": 50.0}
+    job = events.TrainJob("t", str(out), (case,), "", RECIPE, {"note": "hello"})
     caller.send(job, events.PauseJob("t", True))
     caller.until(events.Progress, 60)
     while (message := caller.next(60)).stage != "paused":

@@ -28,7 +28,7 @@ def worker_pid(bench, widget) -> int:
 
 def large(bench):
     """A scan that is under way for some seconds, and its panel."""
-    source = add_volume(voxels=phantom((60, 128, 128)))
+    source = add_volume(voxels=phantom((40, 128, 128)))
     return source, open_panel(bench)
 
 
@@ -40,6 +40,7 @@ def test_the_worker_dies_during_a_run(bench):
     _, widget = large(bench)
     names = scalar_volumes()
     started = start(bench, widget)
+    bench.wait_until(lambda: started.stage == "measure")
     os.kill(worker_pid(bench, widget), 9)
     bench.wait_until(lambda: started.finished)
     assert started.state == "failed" and scalar_volumes() == names and temporary_files() == []

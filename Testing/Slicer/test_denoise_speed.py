@@ -13,30 +13,37 @@ from scenes import add_volume, apply, open_panel, phantom, settle
 
 
 class Ticks:
-    """A 5 ms timer of the event loop.
+    """A 5 ms timer of the event loop: the longest time between two of its ticks is how long the window did not answer.
 
-    The longest time between two of its ticks is how long the window did not answer.
+    Beside the clock it reads the processor time of this thread: on a machine that is busy with other work, a late
+    tick is no
+    fault of ours unless we worked all that time.
     """
 
     def __init__(self) -> None:
         import qt
 
-        self.times = [time.perf_counter()]
+        self.restart()
         self._timer = qt.QTimer()
         self._timer.setInterval(5)
         self._timer.timeout.connect(self._tick)
         self._timer.start()
 
     def _tick(self) -> None:
-        self.times.append(time.perf_counter())
+        self.times.append((time.perf_counter(), time.thread_time()))
 
     def restart(self) -> None:
-        self.times = [time.perf_counter()]
+        self.times = [(time.perf_counter(), time.thread_time())]
 
-    def longest(self) -> float:
-        """Seconds."""
-        times = [*self.times, time.perf_counter()]
-        return max(b - a for a, b in pairwise(times))
+    def longest(self) -> tuple[float, float]:
+        """Milliseconds by the clock, and of our own work."""
+        self._tick()
+        return tuple(1000 * max(b[n] - a[n] for a, b in pairwise(self.times)) for n in (0, 1))
+
+
+def busy_machine() -> bool:
+    """Whether others want the processor too."""
+    return os.getloadavg()[0] > 0.75 * len(os.sched_getaffinity(0))
 
 
 def first_progress(bench, widget) -> float:
@@ -53,14 +60,14 @@ def first_progress(bench, widget) -> float:
 
 
 def test_the_window_answers_within_50_ms(bench):
-    """Quiet time of the event loop over choice, two whole runs, side-by-side view and slider, on a scan of usual
-    size."""
-    source = add_volume(voxels=phantom((18, 256, 256)))
-    ticks = Ticks()
+    """Quiet time of the event loop over choice, two whole runs with side-by-side view, slider and evidence; a scan of
+    usual size.
+    """
+    add_volume(voxels=phantom((18, 256, 256)))
     widget = open_panel(bench)
-    opening = ticks.longest()
+    ticks = Ticks()
     longest = {}
-    for name in ("first run", "second run", "third run"):
+    for name in ("first run", "second run"):
         ticks.restart()
         apply(bench, widget)
         longest[name] = ticks.longest()
@@ -72,15 +79,14 @@ def test_the_window_answers_within_50_ms(bench):
     ticks.restart()
     settle(bench, widget)
     longest["evidence"] = ticks.longest()
-    print(f"opening the module and measuring: {1000 * opening:.0f} ms")
-    print(f"longest gap, {source.GetName()}:", {name: f"{1000 * gap:.0f} ms" for name, gap in longest.items()})
-    # Where the machine runs other work, a tick comes late without our doing: the best of the runs counts.
-    assert min(gap for name, gap in longest.items() if "run" in name) <= 0.05
-    assert longest["slider"] <= 0.05
+    for name, (clock, work) in longest.items():
+        print(f"longest gap between ticks, {name}: {clock:.0f} ms, of it our own work {work:.0f} ms")
+    assert max(work for _, work in longest.values()) <= 50
+    assert busy_machine() or max(clock for clock, _ in longest.values()) <= 50
 
 
 def test_the_second_apply_starts_at_once(bench):
-    add_volume(voxels=phantom((18, 128, 128)))
+    add_volume(voxels=phantom((6, 64, 64)))
     widget = open_panel(bench)
     settle(bench, widget)
     widget.panel._worker.kill()
@@ -97,7 +103,7 @@ def test_the_second_apply_starts_at_once(bench):
 
 
 def test_cancel_takes_effect_within_a_second(bench):
-    add_volume(voxels=phantom((60, 192, 192)))
+    add_volume(voxels=phantom((40, 192, 192)))
     widget = open_panel(bench)
     took = []
     for pause in (0.0, 0.1, 0.6):
@@ -126,9 +132,9 @@ def children() -> list[str]:
 
 def test_fifty_runs_leave_nothing_behind(bench):
     """No process, no file, no memory worth naming: the output volume is the same one every time."""
-    add_volume(voxels=phantom((4, 96, 96)))
+    add_volume(voxels=phantom((3, 48, 48)))
     widget = open_panel(bench)
-    widget._parameterNode.keepNoise = False
+    widget._parameterNode.keepNoise = widget._parameterNode.showWhenDone = False
     run = apply(bench, widget)
     widget._parameterNode.outputVolume = run.result.volume
     nodes = processes = here = there = None

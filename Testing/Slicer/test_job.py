@@ -157,6 +157,8 @@ def test_killed_from_outside_blames_the_memory():
     made = job.Worker(PLAIN)
     pid = made.submit(check()).wait(20).numbers["pid"]
     task = made.submit(denoise("6000"))
+    while not task.heard:
+        made.poll(wait=0.01)
     os.kill(pid, 9)
     failed = task.wait(20)
     assert "SIGKILL" in failed.message and "memory" in failed.advice
@@ -167,8 +169,16 @@ def test_a_process_that_dies_idle_is_started_again(worker):
     pid = worker.submit(check()).wait(20).numbers["pid"]
     os.kill(pid, 9)
     assert gone(pid)
-    time.sleep(0.2)
     assert worker.submit(check()).wait(20).numbers["pid"] != pid
+
+
+def test_a_job_given_to_a_dying_process_is_not_lost(worker):
+    """The process dies before it has read the job; nobody knows yet."""
+    pid = worker.submit(check()).wait(20).numbers["pid"]
+    os.kill(pid, 19)  # it stands still, so that it cannot read
+    task = worker.submit(check())
+    os.kill(pid, 9)
+    assert task.wait(20).numbers["pid"] != pid
 
 
 def test_a_program_that_cannot_start_is_a_failure_with_advice():
