@@ -5,9 +5,10 @@ Everything heavy is imported inside the jobs: the worker answers before that.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,15 +23,10 @@ if TYPE_CHECKING:
     from C2SCore.worker import Context, Handler
 
 
-@dataclass
-class _Cache:
-    """The model of the last job, kept for the next: loading it costs more than denoising a slice."""
-
-    key: tuple[Any, ...] = ()
-    model: Model | None = None
-
-
-_cache = _Cache()
+_models: dict[tuple[Any, ...], Model] = {}
+"""The models last used, by path, time and size of the file, and device: loading one costs more than denoising a slice.
+"""
+KEPT = 2  # the default, with which noise is measured, and the one that is chosen
 
 
 def denoise(job: events.DenoiseJob, context: Context) -> events.Done:
@@ -49,7 +45,8 @@ def denoise(job: events.DenoiseJob, context: Context) -> events.Done:
     from C2SCore import denoising, quality
 
     options = denoising.Options(sigma=sigma, noise=job.noise, device=context.device, uncertainty=bool(job.uncertainty))
-    result = denoising.denoise(source, model, options, auxiliary, context.progress, context.cancelled)
+    with _obeying(model, context):
+        result = denoising.denoise(source, model, options, auxiliary, context.progress, context.cancelled)
     context.progress("Measuring what was removed")
     numbers = dict(result.numbers, noise=result.noise, seconds=result.seconds, device=result.device)
     numbers.update(
@@ -65,16 +62,31 @@ def denoise(job: events.DenoiseJob, context: Context) -> events.Done:
 
 
 def measure_noise(job: events.NoiseJob, context: Context) -> events.Done:
-    """Noise, signal and their ratio, as denoising would estimate them."""
-    context.progress("Measuring the noise")
-    from C2SCore import noise
+    """Noise, signal and their ratio, as denoising with the default model would find them.
 
+    Without PyTorch, or without a default model, from the volume alone: `refined` says which.
+    """
+    context.progress("Measuring the noise")
     volume = _load(job.source)
-    mask = noise.foreground(volume)
-    sigma, signal = noise.estimate_sigma(volume, mask), noise.signal_level(volume, mask)
-    return events.Done(
-        job.job, numbers={"sigma": sigma, "signal": signal, "snr": signal / sigma if sigma > 0 else None}
-    )
+    try:
+        model = _model("default", use_device("auto", context))
+    except (ModuleNotFoundError, UserError):
+        from C2SCore import noise
+
+        mask = noise.foreground(volume)
+        return _noise_found(job, noise.estimate_sigma(volume, mask), noise.signal_level(volume, mask), False)
+    from C2SCore import calibration
+    from C2SCore.device import choose_device
+    from C2SCore.inference import SlicePass
+
+    with _obeying(model, context):
+        found = calibration.measure(volume, None, "auto", SlicePass(model.denoiser, choose_device(context.device)))
+    return _noise_found(job, found.sigma, found.signal, True)
+
+
+def _noise_found(job: events.NoiseJob, sigma: float, signal: float, refined: bool) -> events.Done:
+    snr = signal / sigma if sigma > 0 else None
+    return events.Done(job.job, numbers={"sigma": sigma, "signal": signal, "snr": snr, "refined": refined})
 
 
 def measure_evidence(job: events.EvidenceJob, context: Context) -> events.Done:
@@ -113,6 +125,16 @@ def check(job: events.CheckJob, context: Context) -> events.Done:
     return events.Done(job.job, numbers=numbers)
 
 
+@contextlib.contextmanager
+def _obeying(model: Model, context: Context) -> Iterator[None]:
+    """Meanwhile every pass through the network first asks whether the job was given up: raises `Cancelled` if so."""
+    hook = model.denoiser.register_forward_pre_hook(lambda module, inputs: context.check())
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
 def _model(name: str, device: str) -> Model:
     """The model, from the cache while its file is the same."""
     from C2SCore import model
@@ -121,11 +143,13 @@ def _model(name: str, device: str) -> Model:
     path = Path(find_model(name)).resolve()
     state = path.stat()
     key = (path, state.st_mtime_ns, state.st_size, device)
-    if _cache.key != key or _cache.model is None:
-        _cache.key, _cache.model = (), None  # the old one goes before the new one comes
-        _cache.model = model.load(path, device)
-        _cache.key = key
-    return _cache.model
+    kept = _models.pop(key, None)
+    if kept is None:
+        while len(_models) >= KEPT:  # the oldest goes before the new one comes
+            _models.pop(next(iter(_models)))
+        kept = model.load(path, device)
+    _models[key] = kept  # last, as the one used last
+    return kept
 
 
 def _load(path: str | Path) -> np.ndarray:

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from C2SCore import files, noise, scan
+from C2SCore import calibration, files, model, noise, scan
+from C2SCore.device import choose_device
 from C2SCore.errors import UserError
+from C2SCore.inference import SlicePass
 from C2SCore.scan import Scan
 
 
@@ -20,24 +22,24 @@ def measure(paths: Sequence[str], repetitions: bool) -> tuple[list[dict[str, Any
     """
     if repetitions:
         return [_from_repetitions(paths)], []
+    # The default model helps to tell fine anatomy from noise, as it does when it denoises.
+    passes = SlicePass(model.load("default").denoiser, choose_device())
     rows, failed = [], []
     for path in paths:
         try:
             for frame in files.read(path):
-                rows.append(_from_image(str(path), frame))
+                rows.append(_from_image(str(path), frame, passes))
         except UserError as error:
             failed.append({"scan": str(path), "error": str(error)})
     return rows, failed
 
 
-def _from_image(path: str, frame: Scan) -> dict[str, Any]:
+def _from_image(path: str, frame: Scan, passes: SlicePass) -> dict[str, Any]:
     scan.check(frame)
-    mask = noise.foreground(frame.voxels)
-    spectrum = noise.estimate_spectrum(frame.voxels, mask)
-    sigma = noise.estimate_sigma(frame.voxels, mask, spectrum)
-    kind = "rician" if noise.is_magnitude(frame.voxels, mask, sigma) else "gaussian"
-    kind += ", white" if spectrum.white else ", band-limited"
-    return _row(path, frame.name, sigma, noise.signal_level(frame.voxels, mask), kind)
+    found = calibration.measure(frame.voxels, None, "auto", passes)
+    kind = "rician" if found.magnitude else "gaussian"
+    kind += ", white" if found.spectrum.white else ", band-limited"
+    return _row(path, frame.name, found.sigma, found.signal, kind)
 
 
 def _from_repetitions(paths: Sequence[str]) -> dict[str, Any]:
