@@ -99,6 +99,9 @@ def build_parser() -> argparse.ArgumentParser:
     recipe.add_argument("--config", default="", metavar="FILE.yaml", help="a recipe of your own")
     train.add_argument("--minutes", type=float, metavar="N", help="time budget, instead of the recipe's")
     train.add_argument("--initial", default="", metavar="MODEL", help="start from a model instead of from nothing")
+    train.add_argument(
+        "--card", default="", metavar="FILE.yaml", help="what to write on the model card: description, licence ..."
+    )
     train.add_argument("--resume", action="store_true", help="go on with the training that --out began")
     train.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
     train.add_argument("--json", action="store_true", help="print the model's card as JSON")

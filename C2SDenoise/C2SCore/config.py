@@ -184,12 +184,17 @@ def preset(name: str) -> TrainConfig:
 
 def load(path: str | Path) -> TrainConfig:
     """Read a recipe from a YAML file; raises `UserError` for anything that is not one."""
+    return TrainConfig.from_dict(read_yaml(path))
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """The settings in a YAML file, as plain values; raises `UserError` for a file that has none."""
     import yaml
 
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(
-            f"The recipe {path} cannot be read ({error}); it must be a YAML text file. Check the path."
-        ) from error
-    return TrainConfig.from_dict(values or {})
+        raise UserError(f"{path} cannot be read ({error}); it must be a YAML text file. Check the path.") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path} holds {values!r}; it must hold 'name: value' lines. Check the file.")
+    return values

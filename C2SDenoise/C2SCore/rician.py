@@ -76,7 +76,8 @@ def restore(d: np.ndarray) -> np.ndarray:
     """Signal in units of sigma from a denoised f(m): `invert`, with signals that cannot be told from none set to 0.
 
     Near no signal the inverse is steep and cut off at 0, so it turns the small errors of any denoiser, which go both
-    ways, into positive speckle. Below DARK[0] (a signal of 0.5 sigma) the result is 0, above DARK[1] (0.9 sigma) it is `invert`'s.
+    ways, into positive speckle. Below DARK[0] (a signal of 0.5 sigma) the result is 0, above DARK[1] (0.9 sigma) that
+    of `invert`.
     """
     t = np.clip((d - DARK[0]) / (DARK[1] - DARK[0]), 0, 1)
     return invert(d) * t * t * (3 - 2 * t)

@@ -30,6 +30,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
         if not options.minutes > 0:
             raise UserError(f"The minutes are {options.minutes:g}; they must be above 0.")
         recipe = recipe.replace(minutes=options.minutes)
+    facts = card_facts(options)
     out = model_path(options.out)
     check_writable(out)
     initial = model.load(options.initial) if options.initial else None
@@ -64,11 +65,27 @@ def run(options: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
             device=options.device,
             emit=listen,
             cancelled=stopped.is_set,
-            card={"auxiliary": tuple(Path(group[0]).name for group in options.aux)} if options.aux else None,
+            card=facts,
         )
     reporter.close()
     print(f"{len(cases)} scans -> {out}", file=sys.stderr)
     return dataclasses.asdict(card.read_card(out))
+
+
+def card_facts(options: argparse.Namespace) -> dict[str, Any]:
+    """What the command line says for the model card; raises `UserError` for a card file with unknown fields."""
+    facts: dict[str, Any] = {}
+    if options.aux:
+        facts["auxiliary"] = tuple(Path(group[0]).name for group in options.aux)
+    if options.card:
+        facts |= config.read_yaml(options.card)
+    known = {field.name for field in dataclasses.fields(card.Card)}
+    unknown = sorted(set(facts) - known)
+    if unknown:
+        raise UserError(
+            f"The card {options.card} has the unknown field {unknown[0]!r}; known are {', '.join(sorted(known))}."
+        )
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()}
 
 
 def model_path(name: str) -> Path:
