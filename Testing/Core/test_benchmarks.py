@@ -141,3 +141,60 @@ def test_scores_of_known_noise(script):
     # 20 log10(1000 / 10)
     assert np.allclose(found["psnr"], 40, atol=0.3) and np.allclose(found["psnr_mask"], 40, atol=0.4)
     assert ((0.3 < found["ssim"]) & (found["ssim"] < 1)).all()
+
+
+def test_compare(script, tmp_path, fast_peers, monkeypatch):
+    compare = script("compare")
+    monkeypatch.setitem(compare.SHAPES, "quick", (4, 48, 48))
+    monkeypatch.setitem(compare.peers.PEERS, "BM3D", compare.peers.nlm)
+    monkeypatch.setitem(compare.BUDGETS, "quick", compare.Budget(2, patch=16, batch=2))
+    compare.main(["--out", str(tmp_path), "--seeds", "2", "--slices", "2"])
+    level = read(tmp_path, "compare")["levels"][0]
+    assert set(script("losses").METHODS) < set(level["rows"])
+    assert len(level["rows"]["SURE"]["seeds_psnr"]) == 2
+    assert level["rows"]["Median filter"]["psnr"]["mean"] > level["rows"]["Noisy"]["psnr"]["mean"]
+
+
+EXACT = ("Noise2Noise", "Supervised", "SURE", "C2S, ours", "C2S, paper, without detail refinement", "Ambient DSM")
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_a_loss_is_least_at_the_best_estimator(script, name):
+    """White Gaussian x_0 of variance 4 and noise of level 1: E[x_0 | x] = 4 x / (4 + sigma^2)."""
+    import torch
+
+    losses = script("losses")
+    generator = torch.Generator().manual_seed(0)
+    x_0 = 2 * torch.randn(64, 1, 64, 64, generator=generator)
+    x_d, x_2 = (x_0 + torch.randn(x_0.shape, generator=generator) for _ in range(2))
+
+    def value(shrink: float) -> float:
+        draws = torch.Generator().manual_seed(1)
+        sample = losses.Sample(x_d, x_2, x_0, torch.ones(64), draws)
+        return float(losses.METHODS[name].loss(lambda x, s: 4 * x / (4 + shrink * s.reshape(-1, 1, 1, 1) ** 2), sample))
+
+    assert value(1.0) < min(value(0.7), value(1.4))
+
+
+@pytest.mark.parametrize("name", ["Noisier2Noise", "Recorrupted2Recorrupted"])
+def test_averaged_inference_finds_the_best_estimator(script, name):
+    """With the exact minimiser of their losses, both return E[x_0 | x_t] averaged over what was added."""
+    import torch
+
+    losses = script("losses")
+    x = torch.full((1, 1, 200, 200), 3.0)
+    added = 1 + losses.NOISIER**2  # level of x_t squared, for data at level 1
+    slope = (4 + 1) / (4 + added) if name == "Noisier2Noise" else 4 / (4 + added)
+    estimate = losses.METHODS[name].infer(lambda x, s: slope * x, x, torch.ones(1), torch.Generator().manual_seed(0))
+    assert estimate.mean() == pytest.approx(3 * 4 / (4 + added), abs=0.02)
+
+
+def test_hidden_pixels_do_not_see_themselves(script):
+    import torch
+
+    losses = script("losses")
+    x = torch.randn(1, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    changed = x.clone()
+    changed[0, 0, 5, 7] += 100
+    before, after = (losses.infer_noise2self(lambda v, s: v, v, torch.ones(1), torch.Generator()) for v in (x, changed))
+    assert before[0, 0, 5, 7] == after[0, 0, 5, 7] and before[0, 0, 5, 8] != after[0, 0, 5, 8]
