@@ -17,6 +17,15 @@ def run_folder(out: str | Path) -> Path:
     return Path(out).with_suffix(".training")
 
 
+def owner(folder: Path) -> int | None:
+    """The process that trains into this run folder now, if there is one."""
+    try:
+        text = (folder / "lock").read_text(encoding="ascii", errors="replace").strip()
+    except OSError:
+        return None
+    return int(text) if text.isdigit() and _alive(int(text)) else None
+
+
 class RunFolder:
     """Context that owns the folder: a second training into it is refused while this one lives, a dead one's claim is
     taken over.
@@ -67,11 +76,11 @@ class RunFolder:
             try:
                 handle = os.open(self.lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
             except FileExistsError:
-                owner = self.lock.read_text(encoding="ascii", errors="replace").strip()
-                if owner.isdigit() and _alive(int(owner)):
+                other = owner(self.path)
+                if other is not None:
                     raise UserError(
-                        f"Process {owner} is training into {self.path} already; two cannot. Wait for "
-                        "it, stop it, or choose another name."
+                        f"Process {other} is training into {self.path} already; two cannot. Wait for it, stop it, or "
+                        "choose another name."
                     ) from None
                 self.lock.unlink(missing_ok=True)
                 continue

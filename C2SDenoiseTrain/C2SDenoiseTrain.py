@@ -1,0 +1,312 @@
+"""C2S Train.
+
+The researcher's module: a model from the user's own noisy scans. Thin: the work is in C2STrainSlicer (inside Slicer),
+in C2SSlicer (shared with C2S Denoise) and in C2SCore (in worker processes).
+"""
+
+# ruff: noqa: E402  The imports from the sibling come after its folder.
+import enum
+import importlib
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import slicer
+import vtk
+from slicer import vtkMRMLScalarVolumeNode
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+# Installed, all modules share one folder; from source, that of C2SDenoise may not be on the path yet.
+_SIBLING = Path(__file__).resolve().parent.parent / "C2SDenoise"
+if _SIBLING.is_dir() and str(_SIBLING) not in sys.path:
+    sys.path.append(str(_SIBLING))
+
+from C2SCore.config import TrainConfig
+from C2SSlicer import job
+from C2STrainSlicer import closing, planning, trainrun
+from C2STrainSlicer.panel import Panel
+from C2STrainSlicer.record import Record
+
+REQUIREMENTS = Path(job.__file__).resolve().parent.parent / "Resources" / "requirements.txt"  # C2S Denoise has it
+
+
+class C2SDenoiseTrain(ScriptedLoadableModule):
+    """What Slicer shows of the module before it is opened."""
+
+    def __init__(self, parent: Any) -> None:
+        ScriptedLoadableModule.__init__(self, parent)
+        self.parent.title = _("C2S Train")
+        self.parent.categories = [translate("qSlicerAbstractCoreModule", "Filtering.Denoising")]
+        self.parent.dependencies = ["C2SDenoise"]
+        self.parent.contributors = ["C2SDenoise contributors"]
+        self.parent.helpText = _(
+            "Trains a denoising model on noisy scans alone: no clean scan is needed. Choose scans and a recipe, press "
+            "Start, and use the model in C2S Denoise. For research use only."
+        )
+        self.parent.acknowledgementText = _(
+            "Method: Tu, Shi and Lam, Score-based Self-supervised MRI Denoising, ICLR 2025 (arXiv 2505.05631)."
+        )
+
+
+class Device(enum.Enum):
+    """Where to compute."""
+
+    AUTOMATIC = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+    MPS = "mps"
+
+    def label(self) -> str:
+        words = {
+            "auto": _("Automatic"),
+            "cpu": _("Processor (CPU)"),
+            "cuda": _("NVIDIA graphics card"),
+            "mps": _("Apple GPU"),
+        }
+        return words[self.value]
+
+
+@parameterNodeWrapper
+class C2SDenoiseTrainParameterNode:
+    """Everything that the panel shows, saved with the scene.
+
+    `edits` (what was changed in the table of scans), `helpers` (contrasts) and `overrides` (of the recipe) are JSON;
+    `heldBack` is in percent, `minutes` 0 leaves the recipe's budget.
+    """
+
+    volumes: list[vtkMRMLScalarVolumeNode]
+    dataFolder: str = ""
+    edits: str = ""
+    target: str = ""
+    helpers: str = ""
+    pattern: str = ""
+    preset: str = "quick"
+    recipeFile: str = ""
+    overrides: str = ""
+    initial: str = ""
+    device: Device = Device.AUTOMATIC
+    minutes: Annotated[int, WithinRange(0, 100000)] = 0
+    heldBack: Annotated[int, WithinRange(0, 50)] = 10
+    modelName: str = "my model"
+    outputFolder: str = ""
+    description: str = ""
+    anatomy: str = ""
+    licence: str = ""
+    attribution: str = ""
+    note: str = ""
+    report: bool = True
+
+
+class C2SDenoiseTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """Connects the panel with the scene: what Slicer calls is here, what the controls do is in C2STrainSlicer.panel."""
+
+    def __init__(self, parent: Any = None) -> None:
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic: C2SDenoiseTrainLogic | None = None
+        self.panel: Panel | None = None
+        self._parameterNode: Any = None
+        self._parameterNodeGuiTag: Any = None
+
+    def setup(self) -> None:
+        ScriptedLoadableModuleWidget.setup(self)
+        uiWidget = slicer.util.loadUI(self.resourcePath("UI/C2SDenoiseTrain.ui"))
+        self.layout.addWidget(uiWidget)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
+        self.logic = C2SDenoiseTrainLogic()
+        self.panel = Panel(self.ui, self.logic, REQUIREMENTS)
+        closing.watch()
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        self.initializeParameterNode()
+
+    def cleanup(self) -> None:
+        """The application ends, or the module is reloaded: a training saves what it has, and ends."""
+        self.removeObservers()
+        closing.unwatch()
+        if self.panel is not None:  # None: setup() has failed
+            self.setParameterNode(None)
+            self.panel.close()
+
+    def enter(self) -> None:
+        self.initializeParameterNode()
+
+    def exit(self) -> None:
+        """Another module is shown. A training goes on."""
+        if self.panel is not None:
+            self.setParameterNode(None)
+
+    def onReload(self) -> None:
+        """Reload our package too, not this file alone. What both modules share stays: C2S Denoise uses it."""
+        self.panel.close()
+        for name in [n for n in sys.modules if n == "C2STrainSlicer" or n.startswith("C2STrainSlicer.")]:
+            del sys.modules[name]
+        importlib.invalidate_caches()
+        ScriptedLoadableModuleWidget.onReload(self)
+
+    def onSceneStartClose(self, caller: Any, event: Any) -> None:
+        self.panel.scene_closes()
+        self.setParameterNode(None)
+
+    def onSceneEndClose(self, caller: Any, event: Any) -> None:
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    def initializeParameterNode(self) -> None:
+        self.setParameterNode(self.logic.getParameterNode())
+
+    def setParameterNode(self, node: Any) -> None:
+        """Bind the controls to a parameter node, or to none."""
+        if self._parameterNode is not None:
+            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
+            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
+        self._parameterNode = node
+        if node is not None:
+            self._parameterNodeGuiTag = node.connectGui(self.ui)
+            self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
+        self.panel.set_parameters(node)
+
+    def onParametersChanged(self, caller: Any = None, event: Any = None) -> None:
+        self.panel.parameters_changed()
+
+
+class C2SDenoiseTrainLogic(ScriptedLoadableModuleLogic):
+    """Training for scripts and for the panel; needs no window."""
+
+    def getParameterNode(self) -> C2SDenoiseTrainParameterNode:
+        return C2SDenoiseTrainParameterNode(super().getParameterNode())
+
+    def train(
+        self,
+        volumesOrFolder: Any,
+        outputModel: str,
+        *,
+        preset: str = "quick",
+        config: Any = None,
+        target: str = "",
+        auxiliary: tuple[Any, ...] = (),
+        pattern: str = "",
+        minutes: float = 0.0,
+        initial: str = "",
+        device: str = "auto",
+        card: dict[str, Any] | None = None,
+        report: bool = True,
+        wait: bool = True,
+        onChange: Any = None,
+        onEnd: Any = None,
+    ) -> trainrun.Training:
+        """Train a model on noisy scans.
+
+        Parameters
+        ----------
+        volumesOrFolder : a folder that is searched for scans, a list of files, or a list of volume nodes.
+        outputModel : a name, which puts the model among the user's own, or a path ending with .safetensors.
+        preset, config : the recipe: "quick", "standard" or "paper", and over it a dict of settings by dotted name
+        (``{"loss.alpha": -1}``) or the path of a YAML file in place of the preset.
+        target, auxiliary, pattern : for a folder, the contrast to learn, the contrasts that help it, and how names are
+        made (see `matching.match`). For lists, `auxiliary` has one list of the same length for each helping contrast.
+        minutes : time budget; 0 leaves the recipe's. initial : model to start
+        from, "none", or empty for what the recipe says. device : "auto", "cpu", "cuda", "mps".
+        card : what to write on the model's card, such as ``{"anatomy": "brain", "licence": "CC BY 4.0"}``.
+        report : whether to denoise held-back slices and write `report.html` beside the model.
+        wait : True blocks; False returns at once, `onChange(training)` and `onEnd(training)` are called while Slicer
+        goes on; `training.pause(True)`, `training.stop()`. A folder is read before either returns.
+
+        Returns
+        -------
+        Training : `plan.out` is the model file, `history` the curves, `numbers` and `report` what the report found.
+
+        Raises
+        ------
+        UserError (a ValueError) : something is wrong with what was given; nothing was started.
+        RuntimeError : the training failed; the message says why and what to do.
+        """
+        cases, facts = planning.cases_of(volumesOrFolder, target, auxiliary, pattern)
+        settings = planning.config_of(preset, config, initial, minutes)
+        out = planning.out_of(outputModel)
+        started = self.begin(
+            cases,
+            out,
+            settings,
+            facts | (card or {}),
+            device=device,
+            report=report,
+            onChange=onChange,
+            onEnd=onEnd,
+        )
+        return self._waited(started) if wait else started
+
+    def begin(
+        self,
+        cases: list[dict[str, Any]],
+        out: Path,
+        config: TrainConfig,
+        card: dict[str, Any],
+        *,
+        device: str = "auto",
+        report: bool = True,
+        slices: int = 0,
+        onChange: Any = None,
+        onEnd: Any = None,
+    ) -> trainrun.Training:
+        """Start the training of cases as in `TrainJob`; returns at once."""
+        plan = Record(Path(out), cases, config.to_dict(), card, device, report, slices)
+        return trainrun.Training(plan, on_change=onChange, on_end=onEnd)
+
+    def resume(self, folder: Any, wait: bool = True, onChange: Any = None, onEnd: Any = None) -> trainrun.Training:
+        """Go on with a training that was stopped or that crashed: its folder (`.training`) or its model file."""
+        started = trainrun.Training(Record.load(folder), True, onChange, onEnd)
+        return self._waited(started) if wait else started
+
+    def _waited(self, started: trainrun.Training) -> trainrun.Training:
+        started.wait()
+        if started.failure is not None:
+            failure = started.failure
+            raise RuntimeError(f"{failure.message} {failure.advice}\n{failure.traceback}".strip())
+        return started
+
+
+class C2SDenoiseTrainTest(ScriptedLoadableModuleTest):
+    """The story of a user, for the self test of the real Slicer. Needs PyTorch to be installed already."""
+
+    def setUp(self) -> None:
+        slicer.mrmlScene.Clear()
+
+    def runTest(self) -> None:
+        self.setUp()
+        self.test_train_on_a_phantom()
+
+    def test_train_on_a_phantom(self) -> None:
+        """A few steps on a noisy phantom make a model file with a card."""
+        import tempfile
+
+        import numpy as np
+
+        rng = np.random.default_rng(0)
+        k, j, i = np.mgrid[-1:1:8j, -1:1:64j, -1:1:64j]
+        clean = 200.0 * (j**2 + i**2 < 0.7) + 100.0 * ((j - 0.2) ** 2 + i**2 < 0.1) + 0.0 * k
+        source = slicer.util.addVolumeFromArray(
+            (clean + 20 * rng.standard_normal(clean.shape)).astype(np.float32), name="Phantom T1"
+        )
+        self.delayDisplay("Training on a phantom")
+        with tempfile.TemporaryDirectory() as folder:
+            settings = {"steps": 12, "minutes": 0.0, "validate_every": 6, "patch": 32, "batch": 4}
+            done = C2SDenoiseTrainLogic().train(
+                [source], str(Path(folder) / "phantom.safetensors"), config=settings, report=False
+            )
+            self.assertEqual(done.state, "done")
+            self.assertTrue(done.plan.out.is_file())
+            self.assertEqual([point["step"] for point in done.history], [6, 12])
+        job.close(trainrun.WORKER)
+        self.delayDisplay("Test passed")

@@ -1,0 +1,258 @@
+"""The section Data of the panel: which scans, what they are, and how they make cases."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from C2SCore.errors import UserError
+from C2STrainSlicer import guidance, matching
+from C2STrainSlicer.inspection import Inspection
+from C2STrainSlicer.matching import Case
+from C2STrainSlicer.scans import Row
+from C2STrainSlicer.table import ScanTable
+
+Action = Callable[..., None]
+
+
+class DataPanel:
+    """`act(function, ...)` runs a function and shows what goes wrong; `on_change` is called when the cases change."""
+
+    def __init__(self, ui: Any, act: Action, on_change: Callable[[], None]) -> None:
+        self.ui, self._act, self._on_change = ui, act, on_change
+        self._parameters: Any = None
+        self._updating = False
+        self.table = ScanTable(ui.scanTable, self._edited)
+        self.inspection = Inspection(self._row_found, self._progressed, self._inspected)
+        self._text = ""
+        ui.volumeSelector.checkedNodesChanged.connect(self._on_volumes)
+        ui.readButton.clicked.connect(self._on_read)
+        ui.clearButton.clicked.connect(self._on_clear)
+        ui.targetBox.currentIndexChanged.connect(self._on_target)
+        ui.helpersList.itemChanged.connect(self._on_helper)
+        ui.dataFolderEdit.currentPathChanged.connect(self._on_folder)
+        self._settle = qt.QTimer()
+        self._settle.setSingleShot(True)
+        self._settle.setInterval(50)  # rows come in bursts
+        self._settle.timeout.connect(self.update)
+
+    @property
+    def rows(self) -> list[Row]:
+        return self.table.rows
+
+    @property
+    def helpers(self) -> list[str]:
+        """The helping contrasts, in their order."""
+        return list(json.loads(self._parameters.helpers)) if self._parameters and self._parameters.helpers else []
+
+    def set_parameters(self, parameters: Any) -> None:
+        self._parameters = parameters
+        if parameters is None:
+            return
+        self.table.edits = parameters.edits
+        self.ui.dataFolderEdit.setCurrentPath(parameters.dataFolder)
+        self._tick_volumes()
+        self._sync_volumes()
+        self.update()
+
+    def close(self) -> None:
+        self._settle.stop()
+        self.inspection.close()
+
+    def scene_closes(self) -> None:
+        self._settle.stop()
+        self.inspection.stop()
+        self.table.remove(lambda row: not row.node)
+
+    def cases(self) -> tuple[list[Case], list[str]]:
+        """Cases of the present choices, and lines on what is left out; `UserError` for a pattern that cannot work."""
+        p = self._parameters
+        return matching.match(self.rows, p.target, self.helpers, p.pattern.strip())
+
+    def update(self) -> None:
+        """Bring contrasts, matches and summary up to date."""
+        if self._parameters is None or self._updating:
+            return
+        self._updating = True
+        try:
+            self._act(self._update)
+        finally:
+            self._updating = False
+        self._on_change()
+
+    def _update(self) -> None:
+        self._fill_contrasts()
+        usable = [row for row in self.rows if row.usable]
+        broken = sum(1 for row in self.rows if row.problem)
+        if self.inspection.busy:
+            text = self._text or _("Reading scans…")
+        elif not self.rows:
+            text = _("Tick volumes of the scene, or choose a folder and press Read.")
+        else:
+            text = _("{used} of {all} scans, {slices} slices.").format(
+                used=len(usable), all=len(self.rows), slices=sum(row.slices for row in usable)
+            )
+            if broken:
+                text += " " + _("{number} cannot be used; the note says why.").format(number=broken)
+        self.ui.dataLabel.setText(text)
+        try:
+            cases, missing = self.cases()
+            self.ui.matchLabel.setText(matching.summary(cases, missing, self.helpers) if usable else "")
+        except UserError as error:
+            self.ui.matchLabel.setText(str(error))
+
+    def warnings(self, config: dict[str, Any], scratch: bool) -> list[str]:
+        try:
+            return guidance.warnings(self.cases()[0], config, scratch)
+        except UserError:
+            return []
+
+    # ---- which scans
+
+    def _on_folder(self, path: str) -> None:
+        if self._parameters is not None and path != self._parameters.dataFolder:
+            self._parameters.dataFolder = path
+
+    def _on_read(self) -> None:
+        if self.inspection.busy:
+            self.inspection.stop()
+            return
+
+        def act() -> None:
+            self.inspection.folder(self._parameters.dataFolder)
+            self.ui.readButton.setText(_("Stop"))
+            self.update()
+
+        self._act(act)
+
+    def _on_clear(self) -> None:
+        self.inspection.stop()
+        self.table.remove(lambda row: False)
+        self._parameters.volumes = []
+        self._tick_volumes()
+        self.update()
+
+    def _on_volumes(self) -> None:
+        if self._parameters is not None and not self._updating:
+            self._parameters.volumes = list(self.ui.volumeSelector.checkedNodes())
+            self._act(self._sync_volumes)
+            self.update()
+
+    def _tick_volumes(self) -> None:
+        """Tick what the parameter node says."""
+        chosen = {node.GetID() for node in self._parameters.volumes if node is not None}
+        selector = self.ui.volumeSelector
+        blocked = selector.blockSignals(True)
+        for number in range(selector.nodeCount()):
+            volume = selector.nodeFromIndex(number)
+            selector.setCheckState(volume, qt.Qt.Checked if volume.GetID() in chosen else qt.Qt.Unchecked)
+        selector.blockSignals(blocked)
+
+    def _sync_volumes(self) -> None:
+        """Rows of volumes that are no longer ticked go; new ones are looked at."""
+        chosen = [node.GetID() for node in self._parameters.volumes if node is not None]
+        self.table.remove(lambda row: not row.node or row.node in chosen)
+        known = {row.node for row in self.rows}
+        self.inspection.nodes([identifier for identifier in chosen if identifier not in known])
+
+    # ---- what is found
+
+    def _row_found(self, row: Row) -> None:
+        if row.node and slicer.mrmlScene.GetNodeByID(row.node) is None:
+            return
+        self.table.add(row)
+        self._settle.start()
+
+    def _progressed(self, done: int, total: int) -> None:
+        self._text = _("Reading scan {done} of {total}…").format(done=done + 1, total=total)
+        self.ui.dataLabel.setText(self._text)
+
+    def _inspected(self, problem: str) -> None:
+        self._text = ""
+        self.ui.readButton.setText(_("Read"))
+        self.update()
+        if problem:
+            self.ui.dataLabel.setText(problem)
+
+    # ---- contrasts
+
+    def _edited(self) -> None:
+        if self._parameters is not None:
+            self._parameters.edits = self.table.edits
+            self.update()
+
+    def _fill_contrasts(self) -> None:
+        names, p, box, listed = matching.contrasts(self.rows), self._parameters, self.ui.targetBox, self.ui.helpersList
+        shown = [box.itemData(n) for n in range(box.count)]
+        if shown != ["", *names]:
+            blocked = box.blockSignals(True)
+            box.clear()
+            box.addItem(_("all scans"), "")
+            for name in names:
+                box.addItem(name, name)
+            box.setCurrentIndex(max(box.findData(p.target), 0))
+            box.blockSignals(blocked)
+        others = [name for name in names if name != p.target] if p.target else []
+        now = [listed.item(n).text() for n in range(listed.count)]
+        if now != others:
+            blocked = listed.blockSignals(True)
+            listed.clear()
+            for name in others:
+                item = qt.QListWidgetItem(name)
+                item.setFlags(qt.Qt.ItemIsUserCheckable | qt.Qt.ItemIsEnabled)
+                item.setCheckState(qt.Qt.Checked if name in self.helpers else qt.Qt.Unchecked)
+                listed.addItem(item)
+            listed.blockSignals(blocked)
+        multi = len(names) > 1
+        for widget in (self.ui.targetLabel, box):
+            widget.setVisible(multi)
+        for widget in (self.ui.helpersLabel, listed, self.ui.patternLabel, self.ui.patternEdit):
+            widget.setVisible(multi and bool(p.target))
+
+    def _on_target(self, index: int) -> None:
+        if self._parameters is not None and not self._updating and index >= 0:
+            self._parameters.target = self.ui.targetBox.itemData(index)
+            self._keep_helpers()
+            self.update()
+
+    def _on_helper(self, item: Any) -> None:
+        if self._parameters is not None and not self._updating:
+            self._keep_helpers()
+            self.update()
+
+    def _keep_helpers(self) -> None:
+        listed = self.ui.helpersList
+        items = [listed.item(n) for n in range(listed.count)]
+        ticked = [item.text() for item in items if item.checkState() == qt.Qt.Checked]
+        self._parameters.helpers = json.dumps([name for name in ticked if name != self._parameters.target])
+
+
+def plan_cases(cases: list[Case]) -> list[dict[str, Any]]:
+    """The cases as `TrainJob` takes them, one for each frame; volumes of the scene as "node ID", see `trainrun`."""
+    planned = []
+    for case in cases:
+        row = case.target
+        target = row.path or f"node {row.node}"
+        base = {
+            "name": case.name,
+            "target": target,
+            "auxiliary": [helper.path or f"node {helper.node}" for helper in case.helpers],
+            "group": row.group or None,
+            "reference": target,
+        }
+        if (row.path and any(helper.node for helper in case.helpers)) or (
+            row.node and any(h.path for h in case.helpers)
+        ):
+            raise UserError(
+                f"{case.name} mixes files and volumes of the scene; a case is one or the other. Load the files, or "
+                "save the volumes."
+            )
+        frames = row.frames if row.path and not Path(row.path).suffix == ".npy" else 1
+        planned += [base | ({"frame": n, "name": f"{case.name} {n + 1}"} if frames > 1 else {}) for n in range(frames)]
+    return planned

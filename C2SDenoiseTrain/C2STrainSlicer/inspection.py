@@ -1,0 +1,103 @@
+"""Looking at scans in the background: those of a folder, and volumes of the scene. A worker of its own does it."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import slicer
+
+from C2SCore import events
+from C2SCore.errors import UserError
+from C2SSlicer import job, run, volumes
+from C2STrainSlicer import scans
+from C2STrainSlicer.scans import Row
+
+WORKER = "inspect"
+
+
+class Inspection:
+    """`on_row` gets each row as it is found, `on_end` a line about the end (empty: all well)."""
+
+    def __init__(
+        self, on_row: Callable[[Row], None], on_progress: Callable[[int, int], None], on_end: Callable[[str], None]
+    ):
+        self._on_row, self._on_progress, self._on_end = on_row, on_progress, on_end
+        self._worker = job.shared(WORKER)
+        self._folder: tempfile.TemporaryDirectory | None = None
+        self._tasks: list[job.Task] = []
+        self._waiting = 0
+
+    @property
+    def busy(self) -> bool:
+        return self._waiting > 0
+
+    def folder(self, path: str) -> None:
+        """All scans in a folder and below."""
+        if not Path(path).is_dir():
+            raise UserError(f"{path or 'Nothing'} is not a folder; scans are looked for in a folder. Choose one.")
+        self._submit(path, lambda found: scans.row_of(found, path))
+
+    def nodes(self, identifiers: Sequence[str]) -> None:
+        """Volumes of the scene, each written to a temporary file first, one at each turn of the event loop."""
+        for identifier in identifiers:
+            self._waiting += 1
+            self._worker.defer(lambda identifier=identifier: self._node(identifier))
+
+    def _node(self, identifier: str) -> None:
+        self._waiting -= 1
+        node = slicer.mrmlScene.GetNodeByID(identifier)
+        if node is None:
+            return
+        try:
+            path = Path(self._place()) / f"{identifier}.npy"
+            np.save(path, volumes.array_of(node))
+        except (UserError, OSError) as error:
+            self._on_row(Row(node.GetName(), node=identifier, problem=str(error), included=False))
+            return
+        name = node.GetName()
+
+        def row(found: events.Inspected) -> Row:
+            path.unlink(missing_ok=True)
+            return scans.row_of(found, node=identifier, name=name)
+
+        self._submit(str(path), row)
+
+    def _submit(self, path: str, make: Callable[[events.Inspected], Row]) -> None:
+        def received(message: events.Message) -> None:
+            if isinstance(message, events.Inspected):
+                self._on_row(make(message))
+            elif isinstance(message, events.Progress) and message.total > 1:
+                self._on_progress(message.done, message.total)
+
+        def ended(ending: events.Message) -> None:
+            self._waiting -= 1
+            text = f"{ending.message} {ending.advice}".strip() if isinstance(ending, events.Failed) else ""
+            if text or not self.busy:
+                self._on_end(text)
+
+        self._waiting += 1
+        order = events.InspectJob(job.new_id(), (path,), self._place())
+        self._tasks = [task for task in self._tasks if not task.finished]
+        self._tasks.append(self._worker.submit(order, received, ended))
+
+    def _place(self) -> str:
+        """A folder for thumbnails and volumes."""
+        if self._folder is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="C2SScans-", dir=run.temporary_folder())
+        return self._folder.name
+
+    def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        self._tasks = []
+
+    def close(self) -> None:
+        """The module goes: nothing runs on, nothing stays on the disk."""
+        self.stop()
+        job.close(WORKER)
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None

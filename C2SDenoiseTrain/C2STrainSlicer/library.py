@@ -1,0 +1,62 @@
+"""The user's own models: use, export, import, remove. No PyTorch: the worker checks the weights when it loads them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from C2SCore import card as cards
+from C2SCore.errors import UserError
+from C2SSlicer import models
+from C2STrainSlicer import record, trainrun
+
+
+def own() -> list[cards.ModelEntry]:
+    return [entry for entry in models.entries() if not entry.bundled]
+
+
+def export(name: str, target: str) -> Path:
+    """Copy a model to a file that can be shared; a folder keeps the model's name."""
+    source = Path(cards.find_model(name))
+    if not target:
+        raise UserError("No place for the exported model is chosen. Choose a file or a folder.")
+    path = Path(target)
+    if path.is_dir():
+        path = path / source.name
+    if path.suffix != ".safetensors":
+        path = path.with_name(path.name + ".safetensors")
+    if path.exists():
+        raise UserError(f"{path} exists already; nothing is overwritten. Choose another name.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".part")
+    try:
+        shutil.copyfile(source, partial)
+        partial.replace(path)
+    except OSError as error:
+        raise UserError(f"{path} could not be written ({error.strerror}). Choose another place.") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def remove(name: str) -> None:
+    """Delete an own model and what its training left beside it."""
+    found = next((entry for entry in own() if entry.name == name), None)
+    if found is None:
+        raise UserError(f"{name!r} is none of your own models; bundled ones stay. Choose one of your own.")
+    active = trainrun.running()
+    if active is not None and active.plan.out == found.path:
+        raise UserError(f"{name} is being trained. Stop the training first.")
+    found.path.unlink()
+    shutil.rmtree(found.path.with_suffix(record.SUFFIX), ignore_errors=True)
+
+
+def check_out(folder: str, name: str) -> Path:
+    """Where a new model goes: the user's models, or the chosen folder. `UserError` for a name that is taken."""
+    name = cards.check_name(name.strip())
+    out = (Path(folder) if folder else cards.models_folder()) / f"{name}.safetensors"
+    if out.exists() or name in {entry.name for entry in models.entries()}:
+        raise UserError(f"There is a model {name!r} already; names must differ. Choose another name under Model.")
+    if (out.with_suffix(record.SUFFIX) / record.STATE).exists():
+        raise UserError(f"There is an unfinished training {name!r}. Resume it under Train, or choose another name.")
+    return out

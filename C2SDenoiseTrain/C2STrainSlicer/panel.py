@@ -1,0 +1,212 @@
+"""The panel of C2S Train as a whole: what its sections share, and what goes from one to the other."""
+
+from __future__ import annotations
+
+import html
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from C2SCore import events
+from C2SCore.errors import UserError
+from C2SSlicer import install, job, status
+from C2STrainSlicer import library, matching, recipe, trainrun
+from C2STrainSlicer.datapanel import DataPanel, plan_cases
+from C2STrainSlicer.recipepanel import RecipePanel
+from C2STrainSlicer.trainpanel import TrainPanel
+from C2STrainSlicer.trainrun import Training
+
+
+class Panel:
+    """`logic` does the training; `requirements` is the file that lists the Python packages."""
+
+    def __init__(self, ui: Any, logic: Any, requirements: str) -> None:
+        self.ui, self.logic = ui, logic
+        self._requirements = install.requirements(requirements)
+        self._parameters: Any = None
+        self._updating = False
+        self.data = DataPanel(ui, self.act, self.update)
+        self.recipe = RecipePanel(ui, self.act, self.update)
+        self.train = TrainPanel(ui, self.act, self._start, self._resume)
+        self._timing: job.Task | None = None
+        ui.estimateButton.clicked.connect(self._on_estimate)
+        ui.copyButton.clicked.connect(self._on_copy)
+        ui.outputFolderEdit.currentPathChanged.connect(self._on_folder)
+        ui.logText.setMaximumBlockCount(job.LOG_LINES)
+        job.shared(trainrun.WORKER).on_log = self.train.log
+
+    def set_parameters(self, parameters: Any) -> None:
+        """Bind to the parameter node of a scene, or to none."""
+        self._parameters = parameters
+        if parameters is not None:
+            self.ui.outputFolderEdit.setCurrentPath(parameters.outputFolder)
+        self.recipe.set_parameters(parameters)
+        self.data.set_parameters(parameters)
+        if parameters is not None:
+            self.train.attach()
+
+    def close(self) -> None:
+        """The module goes: nothing of ours runs on."""
+        self.train.close()
+        self.data.close()
+        job.shared(trainrun.WORKER).on_log = None
+
+    def scene_closes(self) -> None:
+        """A training goes on: it reads from files. Volumes of the scene leave the table."""
+        self.data.scene_closes()
+        self.train.monitor.hide()
+
+    def parameters_changed(self) -> None:
+        self.recipe.update()
+        self.data.update()
+
+    def update(self) -> None:
+        """Warnings for the present data and recipe."""
+        if self._parameters is None or self._updating:
+            return
+        self._updating = True
+        try:
+            self.act(self._update)
+        finally:
+            self._updating = False
+
+    def _update(self) -> None:
+        try:
+            config = self.recipe.config().to_dict()
+            found = self.data.warnings(config, not config["initial"])
+        except UserError as error:
+            found = [str(error)]
+        text = "<br>".join(f"⚠ {html.escape(warning)}" for warning in found)
+        self.ui.warningsLabel.setText(text)
+        self.ui.warningsLabel.setVisible(bool(found))
+
+    def act(self, action: Callable[..., Any], *arguments: Any) -> None:
+        """Do it, and show what goes wrong where the user looks."""
+        try:
+            action(*arguments)
+        except UserError as error:
+            self._fail(str(error))
+        except Exception as error:
+            self.train.log(traceback.format_exc())
+            self._fail(f"{type(error).__name__}: {error}")
+
+    def _fail(self, message: str) -> None:
+        self.train.message = status.failed(message)
+        self.ui.statusLabel.setText(self.train.message)
+
+    # ---- starting
+
+    def _install(self) -> None:
+        if not install.ensure(self._requirements):
+            raise UserError("Nothing was installed, so nothing was trained. Start again when you want to install.")
+
+    def _cases(self) -> list[matching.Case]:
+        cases, missing = self.data.cases()
+        if not cases:
+            advice = " ".join(missing[:3]) or "Tick volumes of the scene, or read a folder, under Data."
+            raise UserError(f"There is no scan to train on. {advice}")
+        return cases
+
+    def _start(self, changed: Any, ended: Any) -> Training:
+        p = self._parameters
+        cases = self._cases()
+        out = library.check_out(p.outputFolder, p.modelName)
+        self._install()
+        self.recipe.update()
+        return self.logic.begin(
+            plan_cases(cases),
+            out,
+            self.recipe.config(),
+            self._card(cases),
+            device=p.device.value,
+            report=p.report,
+            slices=sum(case.target.slices for case in cases),
+            onChange=changed,
+            onEnd=ended,
+        )
+
+    def _resume(self, folder: str, changed: Any, ended: Any) -> Training:
+        self._install()
+        return self.logic.resume(folder, wait=False, onChange=changed, onEnd=ended)
+
+    def _card(self, cases: list[matching.Case]) -> dict[str, Any]:
+        p = self._parameters
+        words = {
+            "description": p.description,
+            "anatomy": p.anatomy,
+            "licence": p.licence,
+            "attribution": p.attribution,
+            "note": p.note,
+        }
+        card: dict[str, Any] = {name: text.strip() for name, text in words.items() if text.strip()}
+        contrasts = [p.target] if p.target else matching.contrasts([case.target for case in cases])
+        return card | {"contrasts": contrasts, "auxiliary": self.data.helpers}
+
+    def _on_folder(self, path: str) -> None:
+        if self._parameters is not None and path != self._parameters.outputFolder:
+            self._parameters.outputFolder = path
+
+    # ---- before starting
+
+    def _on_estimate(self) -> None:
+        self.act(self._estimate)
+
+    def _estimate(self) -> None:
+        if self.train.busy or (self._timing is not None and not self._timing.finished):
+            return
+        self._install()
+        config = self.recipe.config()
+        order = events.EstimateJob(
+            job.new_id(), config.to_dict(), len(self.data.helpers), self._parameters.device.value
+        )
+        self.ui.estimateLabel.setText(_("timing some steps…"))
+
+        def ended(ending: events.Message) -> None:
+            if isinstance(ending, events.Done):
+                numbers = ending.numbers
+                text = _("about {time} on the {device} ({each} s per step)").format(
+                    time=status.duration(numbers["seconds"]),
+                    device=status.device_name(numbers["device"]),
+                    each=f"{numbers['seconds_per_step']:.3g}",
+                )
+            else:
+                text = ending.message if isinstance(ending, events.Failed) else ""
+            self.ui.estimateLabel.setText(text)
+
+        self._timing = job.shared(trainrun.WORKER).submit(order, on_end=ended, grace=job.STOP_GRACE)
+
+    def _on_copy(self) -> None:
+        self.act(self._copy)
+
+    def _copy(self) -> None:
+        """The command line of what the panel shows, into the clipboard; a changed recipe goes beside the model."""
+        p = self._parameters
+        cases = self._cases()
+        out = library.check_out(p.outputFolder, p.modelName)
+        columns = [[_file_of(case.target) for case in cases]]
+        columns += [[_file_of(case.helpers[n]) for case in cases] for n in range(len(self.data.helpers))]
+        path = out.with_suffix(".yaml")
+        line = recipe.command(columns[0], columns[1:], out, str(path), True, p.device.value)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(recipe.yaml_text(self.recipe.config()), encoding="utf-8")
+        qt.QApplication.clipboard().setText(line)
+        self.train.log(line)
+        self.train.message = _("The command is in the clipboard and in the log; its recipe is {path}.").format(
+            path=path
+        )
+        self.train.update()
+
+
+def _file_of(row: Any) -> str:
+    """The file of a scan; empty for a volume of the scene that was not saved."""
+    import slicer
+
+    if row.path:
+        return row.path
+    node = slicer.mrmlScene.GetNodeByID(row.node)
+    storage = node.GetStorageNode() if node is not None else None
+    return storage.GetFileName() or "" if storage is not None and not node.GetModifiedSinceRead() else ""

@@ -1,0 +1,121 @@
+"""The scans that could be trained on, and what their names say: contrast, repetition, and whose they are."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from C2SCore import events
+
+SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".h5", ".hdf5", ".npy")
+_CONTRASTS = "flair|stir|mprage|t1ce|t1gd|t1w|t1|t2star|t2w|t2|pdw|pd|gre|fse|tse|swi|dwi|adc|epi|bold"
+_SPECIFIC = ("flair", "stir", "mprage")
+_CONTRAST = re.compile(rf"(?<![a-z0-9])({_CONTRASTS})(\d{{2}})?(?![a-z0-9])", re.IGNORECASE)
+
+
+@dataclass
+class Row:
+    """One scan: a file (`path`) or a volume of the scene (`node`, its id), what was measured and what the user chose.
+
+    `text` is what names are matched by: the path below the folder that was read, without extension, or the node's name.
+    `shape` is (K, J, I), `sigma` in the scan's unit; `problem` says why it cannot be used.
+    """
+
+    text: str
+    path: str = ""
+    node: str = ""
+    shape: tuple[int, ...] = ()
+    frames: int = 1
+    sigma: float | None = None
+    snr: float | None = None
+    flags: tuple[str, ...] = ()
+    thumbnail: str = ""
+    problem: str = ""
+    contrast: str = ""
+    group: str = ""
+    included: bool = True
+
+    @property
+    def key(self) -> str:
+        """What the user's choices are remembered by."""
+        return self.path or f"node {self.node}"
+
+    @property
+    def usable(self) -> bool:
+        return self.included and not self.problem
+
+    @property
+    def slices(self) -> int:
+        return self.shape[0] * self.frames if self.shape else 0
+
+    @property
+    def notes(self) -> str:
+        """What there is to say of it, in words."""
+        words = {
+            "interpolated": "interpolated or filtered",
+            "clean": "hardly any noise",
+            "saturated": "brightest voxels cut off",
+        }
+        return self.problem or ", ".join(words[flag] for flag in self.flags if flag in words)
+
+
+def row_of(found: events.Inspected, folder: str = "", node: str = "", name: str = "") -> Row:
+    """A row for what the worker found, with contrast and group guessed from its name."""
+    text = name or matching_text(found.path, folder)
+    contrast = guess_contrast(text) or guess_contrast(found.name)
+    return Row(
+        text,
+        "" if node else found.path,
+        node,
+        tuple(found.shape),
+        found.frames,
+        found.sigma,
+        found.snr,
+        tuple(found.flags),
+        found.thumbnail,
+        found.problem,
+        contrast,
+        case_of(text),
+        not found.problem,
+    )
+
+
+def matching_text(path: str, folder: str = "") -> str:
+    """The path below `folder`, with forward slashes and without extension; a part of a file (`::`) stays."""
+    file, mark, part = path.partition("::")
+    short = Path(file)
+    if folder and Path(folder) in short.parents:
+        short = short.relative_to(folder)
+    else:
+        short = Path(short.name)
+    text = short.as_posix()
+    for suffix in SUFFIXES:
+        if text.lower().endswith(suffix):
+            text = text[: -len(suffix)]
+            break
+    return text + (f"/{part}" if mark else "")
+
+
+def guess_contrast(text: str) -> str:
+    """The contrast that a name speaks of, in capitals; empty if none. FLAIR goes before a T2 beside it."""
+    found = _found(text)
+    return found.group(1).upper() if found else ""
+
+
+def guess_repetition(text: str) -> str:
+    """The two digits after the contrast, as in T201; empty without."""
+    found = _found(text)
+    return (found.group(2) or "") if found else ""
+
+
+def case_of(text: str) -> str:
+    """The name without contrast and repetition: what the scans of one session have in common."""
+    found = _found(text)
+    rest = text if found is None else text[: found.start()] + text[found.end() :]
+    return re.sub(r"[\s_\-./]+", "_", rest).strip("_") or "scan"
+
+
+def _found(text: str) -> re.Match[str] | None:
+    found = list(_CONTRAST.finditer(text))
+    return min(found, key=lambda match: match.group(1).lower() not in _SPECIFIC, default=None)

@@ -1,0 +1,311 @@
+"""The sections Train and My models of the panel: start, pause, stop, resume, look, use."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from C2SCore import card as cards
+from C2SCore import events
+from C2SCore.errors import UserError
+from C2SSlicer import job, models, status
+from C2STrainSlicer import library, record, trainrun
+from C2STrainSlicer.monitor import Monitor
+from C2STrainSlicer.trainrun import Training
+
+FOLDERS = "C2SDenoiseTrain/Folders"  # where trainings were put, for the offer to resume
+
+
+class TrainPanel:
+    """`act` as for `DataPanel`; `start` and `resume` make a training with the callbacks that they are given."""
+
+    def __init__(
+        self, ui: Any, act: Callable[..., None], start: Callable[..., Training], resume: Callable[..., Training]
+    ):
+        self.ui, self._act, self._start, self._resume = ui, act, start, resume
+        self.monitor = Monitor()
+        self.training: Training | None = None
+        self.message = ""
+        ui.startButton.clicked.connect(self._on_start)
+        ui.pauseButton.clicked.connect(self._on_pause)
+        ui.stopButton.clicked.connect(self._on_stop)
+        ui.showButton.toggled.connect(self._on_show)
+        ui.resumeButton.clicked.connect(self._on_resume)
+        ui.resumePathEdit.currentPathChanged.connect(self._on_resume_path)
+        ui.reportButton.clicked.connect(self._on_report)
+        ui.useButton.clicked.connect(self._on_use)
+        ui.exportButton.clicked.connect(self._on_export)
+        ui.importButton.clicked.connect(self._on_import)
+        ui.removeButton.clicked.connect(self._on_remove)
+        ui.ownBox.currentIndexChanged.connect(self._on_own)
+
+    @property
+    def busy(self) -> bool:
+        return self.training is not None and not self.training.finished
+
+    def attach(self) -> None:
+        """The module is opened: show the training that goes on, offer those that could be resumed."""
+        if self.training is None and trainrun.running() is not None:
+            self.training = trainrun.running()
+            self.training.on_change, self.training.on_end = self._changed, self._ended
+        self._fill_unfinished()
+        self._fill_own()
+        self.update()
+
+    def close(self) -> None:
+        """The module goes: the training ends after saving what it has."""
+        self.monitor.hide()
+        if self.training is not None:
+            self.training.on_change = self.training.on_end = None
+            if not self.training.finished:
+                self.training.plan.report = False
+                self.training.stop()
+        job.close(trainrun.WORKER)
+
+    # ---- the training
+
+    def _on_start(self) -> None:
+        self._begin(self._start)
+
+    def _begin(self, make: Callable[..., Training]) -> None:
+        def act() -> None:
+            self.message = ""
+            self.monitor.clear()
+            self.training = make(self._changed, self._ended)
+            remember_folder(self.training.plan.out.parent)
+            self.ui.showButton.setChecked(True)
+            self._changed(self.training)
+
+        self._act(act)
+        self.update()
+
+    def _on_pause(self) -> None:
+        if self.training is not None:
+            self.training.pause(self.training.state != "paused")
+
+    def _on_stop(self) -> None:
+        if self.training is not None:
+            self.training.stop()
+
+    def _on_show(self, on: bool) -> None:
+        self._act(self.monitor.show if on else self.monitor.hide)
+
+    def _changed(self, training: Training) -> None:
+        def act() -> None:
+            self.monitor.update(training.history, training.preview, training.step)
+            self._show_progress(training)
+
+        self._act(act)
+
+    def _ended(self, training: Training) -> None:
+        def act() -> None:
+            self.monitor.update(training.history, training.preview, training.step)
+            if training.failure is not None:
+                if training.failure.traceback:
+                    self.log(training.failure.traceback)
+                self.message = status.failed(f"{training.failure.message} {training.failure.advice}".strip())
+            else:
+                self.message = html.escape(_end_text(training))
+            self._fill_unfinished()
+            self._fill_own(training.plan.out.stem if training.plan.out.exists() else "")
+
+        self._act(act)
+        self.update()
+
+    def log(self, text: str) -> None:
+        self.ui.logText.appendPlainText(text)
+
+    def update(self) -> None:
+        """Buttons and lines as the training's state wants them."""
+        ui, training, busy = self.ui, self.training, self.busy
+        ui.startButton.setEnabled(not busy)
+        ui.startButton.setText(_("Start training"))
+        pausable = busy and training.state in ("running", "paused")
+        ui.pauseButton.setEnabled(pausable)
+        ui.pauseButton.setText(_("Go on") if busy and training.state == "paused" else _("Pause"))
+        ui.stopButton.setEnabled(busy and training.state != "stopping")
+        ui.progressBar.setVisible(busy)
+        for section in (ui.dataSection, ui.recipeSection, ui.modelSection):
+            section.setEnabled(not busy)
+        ui.resumeButton.setEnabled(not busy and bool(self._chosen_folder()))
+        has_report = training is not None and bool(training.report)
+        ui.reportButton.setEnabled(has_report)
+        if busy:
+            self._show_progress(training)
+        elif self.message:
+            ui.statusLabel.setText(self.message)
+
+    def _show_progress(self, training: Training) -> None:
+        ui = self.ui
+        if training.finished:
+            return
+        known = training.steps > 0 and training.state in ("running", "paused")
+        ui.progressBar.setMaximum(1000 if known else 0)
+        if known:
+            ui.progressBar.setValue(round(1000 * self._fraction(training)))
+        pausable = training.state in ("running", "paused")
+        if ui.pauseButton.enabled != pausable:
+            ui.pauseButton.setEnabled(pausable)
+        ui.pauseButton.setText(_("Go on") if training.state == "paused" else _("Pause"))
+        ui.stopButton.setEnabled(training.state != "stopping")
+        ui.statusLabel.setText(progress_text(training))
+
+    def _fraction(self, training: Training) -> float:
+        """Of the time where there is a budget, else of the steps."""
+        minutes = float(training.plan.config.get("minutes") or 0)
+        by_steps = training.step / max(training.steps, 1)
+        if minutes and training.seconds_left is not None:
+            return max(by_steps, 1 - training.seconds_left / max(60 * minutes, training.seconds_left))
+        return by_steps
+
+    # ---- resuming
+
+    def _fill_unfinished(self) -> None:
+        box = self.ui.resumeBox
+        box.clear()
+        active = self.training.plan.folder if self.busy else None
+        found = [r for r in record.unfinished([cards.models_folder(), *remembered_folders()]) if r.folder != active]
+        for plan in found:
+            box.addItem(f"{plan.out.stem} ({plan.out.parent})", str(plan.folder))
+        self.ui.resumeBox.setEnabled(bool(found))
+        if found and not self.busy and not self.message:
+            self.ui.statusLabel.setText(
+                _("The training {name} was not finished. Resume goes on with it.").format(name=found[0].out.stem)
+            )
+
+    def _chosen_folder(self) -> str:
+        path = self.ui.resumePathEdit.currentPath
+        return path or (self.ui.resumeBox.itemData(self.ui.resumeBox.currentIndex) if self.ui.resumeBox.count else "")
+
+    def _on_resume_path(self, path: str) -> None:
+        self.update()
+
+    def _on_resume(self) -> None:
+        folder = self._chosen_folder()
+        self._begin(lambda changed, ended: self._resume(folder, changed, ended))
+
+    # ---- what came of it
+
+    def _on_report(self) -> None:
+        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(self.training.report))
+
+    def _fill_own(self, chosen: str = "") -> None:
+        box = self.ui.ownBox
+        before = chosen or (box.itemData(box.currentIndex) if box.count else "")
+        blocked = box.blockSignals(True)
+        box.clear()
+        for entry in library.own():
+            box.addItem(entry.name, entry.name)
+        box.setCurrentIndex(max(box.findData(before), 0) if box.count else -1)
+        box.blockSignals(blocked)
+        self._on_own(box.currentIndex)
+
+    def _on_own(self, index: int) -> None:
+        entry = next((e for e in library.own() if e.name == self._own()), None)
+        self.ui.ownLabel.setText(models.summary(entry.card) if entry else _("No model of your own yet."))
+        self.ui.ownBox.setToolTip(models.details(entry) if entry else _("Models that were trained or imported here."))
+        for button in (self.ui.useButton, self.ui.exportButton, self.ui.removeButton):
+            button.setEnabled(entry is not None)
+
+    def _own(self) -> str:
+        box = self.ui.ownBox
+        return box.itemData(box.currentIndex) if box.count else ""
+
+    def _on_use(self) -> None:
+        """Open C2S Denoise with this model."""
+
+        def act() -> None:
+            from C2SDenoise import C2SDenoiseLogic
+
+            C2SDenoiseLogic().getParameterNode().model = self._own()
+            slicer.util.selectModule("C2SDenoise")
+
+        self._act(act)
+
+    def _on_export(self) -> None:
+        def act() -> None:
+            self._say(
+                _("Exported to {path}.").format(path=library.export(self._own(), self.ui.exportPathEdit.currentPath))
+            )
+
+        self._act(act)
+
+    def _on_import(self) -> None:
+        def act() -> None:
+            path = self.ui.importPathEdit.currentPath
+            if not path:
+                raise UserError("No file is chosen. Choose a model file (.safetensors) and press Import.")
+            name = models.import_file(path)
+            self._fill_own(name)
+            self._say(_("Imported as {name}.").format(name=name))
+
+        self._act(act)
+
+    def _on_remove(self) -> None:
+        def act() -> None:
+            name = self._own()
+            question = _("Remove the model {name} and its training from this computer?").format(name=name)
+            if slicer.util.confirmOkCancelDisplay(question, "C2S Train"):
+                library.remove(name)
+                self._fill_own()
+                self._fill_unfinished()
+                self._say(_("{name} was removed.").format(name=name))
+
+        self._act(act)
+
+    def _say(self, text: str) -> None:
+        self.message = html.escape(text)
+        self.update()
+
+    def worker_log(self, message: events.Message | str) -> None:
+        self.log(str(message))
+
+
+def progress_text(training: Training) -> str:
+    """One line while it goes on: pass over the slices, step, time left, device, memory."""
+    words = {"preparing": _("Preparing"), "paused": _("Paused"), "stopping": _("Stopping; the best so far is kept")}
+    stages = {"prepare": _("Measuring the noise of the scans"), "train": _("Training")}
+    parts = [words.get(training.state) or stages.get(training.stage, training.stage)]
+    if training.state == "preparing":
+        parts = [training.stage]
+    if training.step:
+        parts.append(_("step {step}").format(step=training.step))
+        slices = training.plan.slices
+        if slices:
+            passes = training.step * int(training.plan.config.get("batch", 1)) / slices
+            parts.append(_("epoch {number}").format(number=f"{passes:.1f}"))
+    if training.seconds_left is not None and training.state == "running":
+        parts.append(_("{time} left").format(time=status.duration(training.seconds_left)))
+    if training.device:
+        parts.append(status.device_name(training.device))
+    if training.memory:
+        parts.append(f"{training.memory / 2**30:.1f} GB")
+    return ", ".join(parts)
+
+
+def _end_text(training: Training) -> str:
+    sentence = str(training.numbers.get("sentence", ""))
+    if training.state == "done":
+        return _("Done: the model {name} is ready.").format(name=training.plan.out.stem) + f" {sentence}"
+    if training.plan.out.exists():
+        return (
+            _("Stopped. The best so far is the model {name}; Resume goes on.").format(name=training.plan.out.stem)
+            + f" {sentence}"
+        )
+    return _("Stopped before the first look at the held-back slices, so there is no model yet.")
+
+
+def remembered_folders() -> list[str]:
+    text = slicer.util.settingsValue(FOLDERS, "")
+    return [folder for folder in str(text or "").split("\n") if folder]
+
+
+def remember_folder(folder: Path) -> None:
+    folders = list(dict.fromkeys([str(folder), *remembered_folders()]))[:10]
+    qt.QSettings().setValue(FOLDERS, "\n".join(folders))

@@ -1,0 +1,266 @@
+"""One training, seen from Slicer: volumes out to files, the worker's job, its curves and its end, the report.
+
+It runs in a worker process of its own, so that denoising stays possible meanwhile. Node ids are held, never nodes. What
+is needed to go on after a crash is on the disk before the job starts.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import slicer
+
+from C2SCore import events, runfolder
+from C2SCore.errors import UserError
+from C2SSlicer import job, volumes
+from C2STrainSlicer import record
+from C2STrainSlicer.record import Record
+
+WORKER = "train"  # name of the session's worker for trainings
+NODE = "node "  # and its id: a case of the scene that is not on the disk yet
+Callback = Callable[["Training"], None]
+
+_running: list[Training] = []
+
+
+def running() -> Training | None:
+    """The training of this session, if one goes on."""
+    return _running[0] if _running else None
+
+
+class Training:
+    """Carry out a `Record`; `state` is preparing, running, paused, stopping, reporting, done, stopped or failed.
+
+    `on_change(training)` comes at every report, `on_end(training)` once. `history` holds the points of the curves,
+    `preview` the path of the newest picture (source, result, removed noise).
+    """
+
+    def __init__(
+        self, plan: Record, resume: bool = False, on_change: Callback | None = None, on_end: Callback | None = None
+    ) -> None:
+        if _running:
+            raise UserError(
+                f"{_running[0].plan.out.stem} is being trained already; one at a time. Wait for it, or stop it."
+            )
+        if not resume and (plan.out.exists() or (plan.folder / record.STATE).exists()):
+            raise UserError(
+                f"There is a model or a training {plan.out.stem!r} already. Choose another name, or resume it."
+            )
+        other = runfolder.owner(plan.folder)
+        if other is not None:
+            raise UserError(
+                f"Process {other} is training {plan.out.stem!r} already; two cannot. Wait for it, or choose another "
+                "name."
+            )
+        if resume:
+            plan.check_scans()
+        self.plan = plan
+        self.on_change, self.on_end = on_change, on_end
+        self.state, self.stage = "preparing", "Preparing"
+        self.step = self.steps = self.memory = 0
+        self.seconds_left: float | None = None
+        self.device = ""
+        self.preview, self.preview_name = "", ""
+        self.history: list[dict[str, Any]] = plan.history() if resume else []
+        self.failure: events.Failed | None = None
+        self.numbers: dict[str, Any] = {}
+        self.report = ""
+        self._resume, self._task = resume, None
+        self._worker = job.shared(WORKER)
+        self._nodes = [
+            (n, slot) for n, case in enumerate(plan.cases) for slot in _slots(case) if slot[1].startswith(NODE)
+        ]
+        self._write_record("running")
+        _running.append(self)
+        self._worker.defer(lambda: self._guarded(self._next_volume))
+
+    @property
+    def finished(self) -> bool:
+        return self.state in ("done", "stopped", "failed")
+
+    def pause(self, paused: bool) -> None:
+        """Hold the training between two steps, or let it go on."""
+        if self._task is not None and self.state in ("running", "paused"):
+            self._task.pause(paused)
+            self.state = "paused" if paused else "running"
+            self._changed()
+
+    def stop(self) -> None:
+        """End it now and keep the best so far; it can be resumed."""
+        if self.state in ("preparing", "running", "paused"):
+            self.state = "stopping"
+            if self._task is not None:
+                self._task.cancel()
+            self._changed()
+        elif self.state == "reporting":
+            self._task.cancel()
+
+    def wait(self, timeout: float | None = None) -> Training:
+        """Block until it has ended, or `timeout` seconds have passed: for scripts."""
+        until = None if timeout is None else time.monotonic() + timeout
+        while not self.finished and (until is None or time.monotonic() < until):
+            self._worker.poll(wait=0.05)
+        return self
+
+    # ---- volumes of the scene into files, one at each turn of the event loop
+
+    def _next_volume(self) -> None:
+        if self.state == "stopping":
+            self._end("stopped")
+            return
+        if not self._nodes:
+            self._submit()
+            return
+        number, (place, text) = self._nodes.pop(0)
+        case = self.plan.cases[number]
+        self.stage = f"Saving volume {number + 1} of {len(self.plan.cases)}"
+        path = self.plan.folder / record.SCANS / f"{number}-{place}.npy"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        reference = _node(case["reference"])
+        np.save(path, volumes.array_of(reference) if place < 0 else volumes.resampled(_node(text), reference))
+        if place < 0:
+            case["target"] = str(path)
+        else:
+            case["auxiliary"][place] = str(path)
+        self._changed()
+        self._worker.defer(lambda: self._guarded(self._next_volume))
+
+    # ---- the jobs
+
+    def _submit(self) -> None:
+        self._write_record("running")
+        self.state, self.stage = "running", "Starting"
+        plan = self.plan
+        order = events.TrainJob(
+            job.new_id(),
+            str(plan.out),
+            tuple(plan.cases),
+            "",
+            plan.config,
+            plan.card,
+            "",
+            self._resume,
+            plan.device,
+        )
+        self._task = self._worker.submit(order, self._received, self._trained)
+        self._changed()
+
+    def _received(self, message: events.Message) -> None:
+        if isinstance(message, events.Progress):
+            self.stage = message.stage
+            self.seconds_left, self.device = message.seconds_left, message.device or self.device
+            self.memory = message.memory or self.memory
+            if message.stage in ("train", "paused"):
+                self.step, self.steps = message.done, message.total
+        elif isinstance(message, events.Curve):
+            self.history = [p for p in self.history if p["step"] < message.step]
+            self.history.append({"step": message.step, **message.values})
+        elif isinstance(message, events.Preview):
+            self.preview, self.preview_name = message.path, message.name
+        self._changed()
+
+    def _trained(self, ending: events.Message) -> None:
+        self._guarded(lambda: self._after_training(ending))
+
+    def _after_training(self, ending: events.Message) -> None:
+        stopped = self.state == "stopping"
+        if isinstance(ending, events.Failed):
+            self.failure = ending
+            self._end("failed")
+        elif not isinstance(ending, events.Done):
+            self._end("stopped")
+        elif not self.plan.report:
+            self._end("stopped" if stopped else "done")
+        else:
+            self._after = "stopped" if stopped else "done"
+            self._write_record(self._after)
+            self.state, self.stage = "reporting", "Writing the report"
+            self._changed()
+            self._start_report()
+
+    def _start_report(self) -> None:
+        plan = self.plan
+        out = plan.folder / "report.html"
+        order = events.ReportJob(
+            job.new_id(), str(plan.out), str(out), tuple(plan.cases), tuple(self.history), device=plan.device
+        )
+
+        def ended(ending: events.Message) -> None:
+            if isinstance(ending, events.Done):
+                self.report, self.numbers = str(out), ending.numbers
+            elif isinstance(ending, events.Failed):
+                self.numbers = {
+                    "sentence": f"The report could not be written: {ending.message} {ending.advice}".strip()
+                }
+            self._end(self._after)
+
+        self._task = self._worker.submit(order, self._received, ended, job.CANCEL_GRACE)
+
+    # ---- its end
+
+    def _end(self, state: str) -> None:
+        self.state = state
+        if self in _running:
+            _running.remove(self)
+        try:
+            self._write_record(state)
+        except UserError:
+            pass  # of a full disk, say, which the failure itself tells of
+        folder = self.plan.folder
+        if state == "done":
+            shutil.rmtree(folder / record.SCANS, ignore_errors=True)
+        elif not (folder / record.STATE).exists():  # nothing to resume: leave nothing behind
+            shutil.rmtree(folder, ignore_errors=True)
+        if self.on_end:
+            self.on_end(self)
+
+    def _write_record(self, state: str) -> None:
+        self.plan.state = state
+        self.plan.message = self.failure.message if self.failure else ""
+        try:
+            self.plan.save()
+        except OSError as error:
+            raise UserError(
+                f"{self.plan.folder} cannot be written ({error.strerror or error}). Free some space, or choose another "
+                "folder."
+            ) from error
+
+    def _changed(self) -> None:
+        if self.on_change:
+            self.on_change(self)
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        """Callbacks run under a timer, where an exception would vanish: it ends the training, and is shown."""
+        try:
+            step()
+        except UserError as error:
+            self.failure = events.Failed("", str(error))
+        except OSError as error:
+            where = self.plan.folder
+            advice = f"Free some space where {where} lies, or choose another folder for the model."
+            self.failure = events.Failed("", f"A file could not be written ({error.strerror or error}).", advice)
+        except Exception as error:
+            self.failure = events.Failed(
+                "", f"{type(error).__name__}: {error}", "The log says more.", traceback.format_exc()
+            )
+        if self.failure is not None and not self.finished:
+            self._end("failed")
+
+
+def _slots(case: dict[str, Any]) -> list[tuple[int, str]]:
+    """(place, text) of the target (-1) and of each helper."""
+    return [(-1, case["target"]), *enumerate(case.get("auxiliary", ()))]
+
+
+def _node(text: str) -> Any:
+    found = slicer.mrmlScene.GetNodeByID(text.removeprefix(NODE))
+    if found is None:
+        raise UserError(
+            "A volume was removed from the scene before the training had read it. Load it again, and start again."
+        )
+    return found
