@@ -98,7 +98,9 @@ def build_parser() -> argparse.ArgumentParser:
     recipe.add_argument("--preset", default="standard", help="quick, standard (default) or paper")
     recipe.add_argument("--config", default="", metavar="FILE.yaml", help="a recipe of your own")
     train.add_argument("--minutes", type=float, metavar="N", help="time budget, instead of the recipe's")
-    train.add_argument("--initial", default="", metavar="MODEL", help="start from a model instead of from nothing")
+    train.add_argument(
+        "--initial", default="", metavar="MODEL", help="start from this model, or from 'none'; else the recipe decides"
+    )
     train.add_argument(
         "--card", default="", metavar="FILE.yaml", help="what to write on the model card: description, licence ..."
     )

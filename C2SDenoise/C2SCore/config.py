@@ -81,6 +81,8 @@ class TrainConfig:
     """A recipe. Everything that a training run needs beside its data."""
 
     network: str = "small"
+    initial: str = ""  # name or file of a model to start from (its network is taken); "" = from scratch
+    fine_tune: float = 0.15  # factor on the learning rate when starting from a model
     loss: Loss = field(default_factory=Loss)
     levels: Levels = field(default_factory=Levels)
     noise: Noise = field(default_factory=Noise)
@@ -109,7 +111,7 @@ class TrainConfig:
         _check(16 <= self.patch <= 512 and self.patch % 8 == 0, "patch", self.patch, "a multiple of 8 from 16 to 512")
         for name in ("batch", "steps", "validate_every"):
             _check(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("learning_rate", "gradient_clip", "checkpoint_every"):
+        for name in ("learning_rate", "fine_tune", "gradient_clip", "checkpoint_every"):
             _check(getattr(self, name) > 0, name, getattr(self, name), "above 0")
         for name in ("minutes", "warm_up", "weight_decay"):
             _check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")

@@ -57,6 +57,21 @@ class Denoiser(nn.Module):
         return x - sigma * self.network(u, ratio.log())
 
 
+def with_contrasts(denoiser: Denoiser, contrasts: int) -> Denoiser:
+    """A copy that reads `contrasts` other contrasts; new ones begin with no influence, so the output is the same at
+    first.
+    """
+    wider = Denoiser(denoiser.size, denoiser.neighbours, contrasts)
+    weights = dict(denoiser.state_dict())
+    head = weights["network.head.weight"]
+    # Pixels were unshuffled channel by channel, so those of the new contrasts come last.
+    weights["network.head.weight"] = torch.cat(
+        [head, head.new_zeros(len(head), wider.network.head.in_channels - head.shape[1], 3, 3)], 1
+    )
+    wider.load_state_dict(weights)
+    return wider
+
+
 def measure_sigma_data(x: Tensor, sigma: Tensor) -> Tensor:
     """Root mean square of the signal, (N,), under the noise of x (N, 1, H, W) at level sigma (N, 1, 1 or H, 1 or W)."""
     return (x.square().mean(dim=(1, 2, 3)) - sigma.square().mean(dim=(1, 2, 3))).clamp(min=0).sqrt()

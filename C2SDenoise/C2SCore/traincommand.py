@@ -33,7 +33,9 @@ def run(options: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
     facts = card_facts(options)
     out = model_path(options.out)
     check_writable(out)
-    initial = model.load(options.initial) if options.initial else None
+    if options.initial:
+        recipe = recipe.replace(initial="" if options.initial == "none" else options.initial)
+    initial = model.load(recipe.initial) if recipe.initial else None
     if initial is not None:
         recipe = recipe.replace(neighbours=initial.denoiser.neighbours)
     messages: list[str] = []

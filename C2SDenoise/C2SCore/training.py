@@ -17,12 +17,12 @@ from torch import Tensor
 from C2SCore.card import Card
 from C2SCore.config import TrainConfig
 from C2SCore.corruption import Example, make_example, patch_size
-from C2SCore.denoiser import Denoiser, on_device
+from C2SCore.denoiser import Denoiser, on_device, with_contrasts
 from C2SCore.device import autocast, choose_device
 from C2SCore.errors import Cancelled, UserError
 from C2SCore.events import Curve, Message, Preview, Progress
 from C2SCore.gdsm import loss_floor, residual_loss
-from C2SCore.model import Model, save
+from C2SCore.model import Model, load, save
 from C2SCore.patches import Case, PatchSampler, hold_back
 from C2SCore.preview import write_preview
 from C2SCore.runfolder import RunFolder
@@ -65,14 +65,15 @@ def train(
             f"{odd} has another number of contrasts than {cases[0].name}; all cases need the same "
             "ones. Complete it or leave it out."
         )
-    if initial is not None and (initial.denoiser.contrasts, initial.denoiser.neighbours) != (
-        contrasts,
-        config.neighbours,
+    if initial is None and config.initial:
+        initial = load(config.initial)
+    if initial is not None and (
+        initial.denoiser.contrasts not in (0, contrasts) or initial.denoiser.neighbours != config.neighbours
     ):
         raise UserError(
             f"The model to start from reads {initial.denoiser.contrasts} other contrasts and "
-            f"{initial.denoiser.neighbours} neighbours, the recipe "
-            f"{contrasts} and {config.neighbours}; they must agree. Start from scratch or from another model."
+            f"{initial.denoiser.neighbours} neighbours, the recipe {contrasts} and {config.neighbours}; they must "
+            "agree. Start from scratch or from another model."
         )
     target = choose_device(device)
     out = Path(out)
@@ -103,11 +104,13 @@ class _Run:
         held = hold_back(cases, config.validation, config.seed)
         self.sampler = PatchSampler(cases, config.patch, config.neighbours, held, background=config.background)
         self.validation = _validation_set(cases, config, held)
-        self.denoiser = (
-            copy.deepcopy(initial.denoiser)
-            if initial
-            else Denoiser(config.network, config.neighbours, len(cases[0].auxiliary))
-        )
+        contrasts = len(cases[0].auxiliary)
+        self.fresh = initial is None
+        self.rate = config.learning_rate * (1.0 if initial is None else config.fine_tune)
+        if initial is None:
+            self.denoiser = Denoiser(config.network, config.neighbours, contrasts)
+        else:
+            self.denoiser = with_contrasts(initial.denoiser, contrasts)
         self.denoiser = on_device(self.denoiser, device).train().requires_grad_(True)
         self.average = copy.deepcopy(self.denoiser).eval().requires_grad_(False)
         self.optimizer = torch.optim.AdamW(
@@ -131,6 +134,9 @@ class _Run:
     ) -> None:
         config = self.config
         clock, saved, reported, losses = time.monotonic(), time.monotonic(), 0.0, []
+        if not self.fresh and self.step == 0:
+            # What the training starts from takes part in the contest: the result is never worse by its own measure.
+            self.judge([], folder, emit)
         while self.fraction() < 1:
             while paused() and not cancelled():
                 emit(Progress("", "paused", self.step, config.steps, device=self.device.type))
@@ -171,7 +177,7 @@ class _Run:
         """One step of the optimizer; returns the loss."""
         config = self.config
         for group in self.optimizer.param_groups:
-            group["lr"] = config.learning_rate * _schedule(self.step, self.fraction(), config.warm_up)
+            group["lr"] = self.rate * _schedule(self.step, self.fraction(), config.warm_up)
         example = make_example(
             self.sampler.draw(config.batch, self.rng, patch_size(config)), config, self.rng, self.generator
         )

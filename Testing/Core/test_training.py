@@ -13,6 +13,7 @@ import torch
 from C2SCore import config, model, state
 from C2SCore.config import Levels, Noise, TrainConfig
 from C2SCore.corruption import coloured, make_example, patch_size
+from C2SCore.denoiser import with_contrasts
 from C2SCore.errors import Cancelled, UserError
 from C2SCore.events import Curve, Preview, Progress
 from C2SCore.patches import Case, PatchSampler, hold_back
@@ -159,6 +160,28 @@ def test_fine_tuning_starts_from_the_model(tmp_path: Path) -> None:
     )
     a, b = _weights(first), _weights(second)
     assert all(torch.allclose(a[k], b[k], atol=1e-6) for k in a)
+
+
+def test_a_start_that_cannot_be_bettered_is_kept(tmp_path: Path) -> None:
+    first = train(_cases(), TINY.replace(steps=150, validate_every=150), tmp_path / "a.safetensors")
+    ruinous = TINY.replace(steps=4, learning_rate=0.05, fine_tune=1.0, initial=str(first))
+    second = train(_cases(), ruinous, tmp_path / "b.safetensors")
+    assert model.load(second).card.quality["best_step"] == 0
+    a, b = _weights(first), _weights(second)
+    assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_a_model_without_contrasts_can_learn_to_use_them(tmp_path: Path) -> None:
+    first = train(_cases(), TINY, tmp_path / "a.safetensors")
+    wider = with_contrasts(model.load(first).denoiser, 2)
+    x, near, other = torch.randn(1, 1, 24, 24) + 5, torch.randn(1, 2, 24, 24), torch.randn(1, 2, 24, 24)
+    with torch.no_grad():
+        before = model.load(first).denoiser(x, torch.ones(1), near)
+        after = wider(x, torch.ones(1), torch.cat([near, other], 1))
+    assert torch.allclose(before, after, atol=1e-5)
+    cases = [Case("a", _scan(), auxiliary=[_scan(5), _scan(6)])]
+    second = train(cases, TINY.replace(initial=str(first)), tmp_path / "b.safetensors")
+    assert model.load(second).denoiser.contrasts == 2
 
 
 @pytest.mark.parametrize(
