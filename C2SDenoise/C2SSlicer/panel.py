@@ -18,6 +18,7 @@ from C2SCore import events
 from C2SCore.errors import UserError
 from C2SSlicer import delivery, evidence, install, job, models, sequences, status, volumes
 from C2SSlicer.compare import Comparison
+from C2SSlicer.compare_controls import CompareControls
 from C2SSlicer.noise_watch import NoiseWatch
 from C2SSlicer.run import Run
 
@@ -30,6 +31,7 @@ class Panel:
     def __init__(self, ui: Any, logic: Any, requirements: str) -> None:
         self.ui, self.logic = ui, logic
         self.comparison = Comparison()
+        self.viewing = CompareControls(ui, self.comparison, lambda: self._parameters, self._act)
         self.run: Run | None = None
         self.refinement: delivery.Refinement | None = None
         self._requirements = install.requirements(requirements)
@@ -55,9 +57,6 @@ class Panel:
         ui.modelBox.currentIndexChanged.connect(self._on_model)
         ui.importButton.clicked.connect(self._on_import)
         ui.detailSlider.valueChanged.connect(self._on_detail)
-        ui.sideBySideButton.toggled.connect(self._on_side_by_side)
-        ui.revealButton.toggled.connect(self._on_reveal)
-        ui.flickerButton.toggled.connect(self._on_flicker)
         ui.referenceSelector.currentNodeChanged.connect(self._on_reference)
         ui.logText.setMaximumBlockCount(job.LOG_LINES)
 
@@ -337,7 +336,7 @@ class Panel:
         if p.detail > 0 or p.referenceVolume is not None:
             self._settled.start()
         if p.showWhenDone:
-            self._show_side_by_side()
+            self.viewing.show()
 
     # ---- detail, after the run
 
@@ -390,37 +389,3 @@ class Panel:
         elif isinstance(ending, events.Failed):
             self._fail(f"{ending.message} {ending.advice}".strip())
         self.update()
-
-    # ---- comparing
-
-    def _show_side_by_side(self) -> None:
-        if self.ui.sideBySideButton.checked:
-            self._on_side_by_side(True)  # with other volumes than before
-        else:
-            self.ui.sideBySideButton.setChecked(True)
-
-    def _on_side_by_side(self, on: bool) -> None:
-        def act() -> None:
-            p = self._parameters
-            if on and p is not None and p.resultVolume is not None and p.resultSource is not None:
-                self.comparison.show(p.resultSource, p.resultVolume, p.resultNoise)
-            elif not on:
-                for button in (self.ui.revealButton, self.ui.flickerButton):
-                    button.setChecked(False)
-                self.comparison.close()
-
-        self._act(act)
-
-    def _on_reveal(self, on: bool) -> None:
-        self._act(self._over, self.ui.revealButton, self.ui.flickerButton, self.comparison.reveal, on)
-
-    def _on_flicker(self, on: bool) -> None:
-        self._act(self._over, self.ui.flickerButton, self.ui.revealButton, self.comparison.flicker, on)
-
-    def _over(self, mine: Any, other: Any, show: Callable[[bool], None], on: bool) -> None:
-        """Reveal and flicker need the side-by-side view, and exclude each other."""
-        if on:
-            other.setChecked(False)
-            if not self.comparison.shown:
-                self._show_side_by_side()
-        show(on)
