@@ -131,9 +131,10 @@ def _text(values: dict[str, Any]) -> str:
     parts = [
         "# The same network, data, steps and seeds for every loss",
         f"Network `{budget['size']}`, {budget['steps']} steps of {budget['batch']} patches of {budget['patch']} "
-        f"pixels, {values['seeds']} seeds, white Gaussian noise. Trained on {data}; tested on a scan not trained on. Mean over "
-        "slices of the mean over seeds ± standard deviation over slices; p: paired t-test over slices of ours against "
-        "the row. Noise2Noise and supervised see more than one noisy scan. The whole comparison took "
+        "pixels, "
+        f"{values['seeds']} seeds, white Gaussian noise. Trained on {data}; tested on a scan that was not trained on. "
+        "Mean over slices of the mean over seeds ± standard deviation over slices; p: paired t-test over slices "
+        "of ours against the row. Noise2Noise and supervised see more than one noisy scan. The whole comparison took "
         f"{values['minutes']:.0f} minutes.",
     ]
     if values["left_out"]:

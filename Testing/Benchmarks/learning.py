@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import common
 import numpy as np
@@ -42,7 +43,7 @@ class Simulated:
     again: np.ndarray
     sigma: float
 
-    @property
+    @cached_property
     def mask(self) -> np.ndarray:
         return foreground(self.clean)
 

@@ -6,7 +6,9 @@ Each is given the true noise level.
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -79,10 +81,13 @@ PEERS: dict[str, Peer] = {
 
 
 class Cache:
-    """Slow results kept in one .npz file, found again by the data themselves; without a path, nothing is kept."""
+    """Slow results kept in one .npz file, found again by the data themselves; without a path, nothing is kept.
 
-    def __init__(self, path: Path | None) -> None:
-        self.path = path
+    `workers` processes share the slices of one volume.
+    """
+
+    def __init__(self, path: Path | None, workers: int = 1) -> None:
+        self.path, self.workers = path, workers
         self.known: dict[str, np.ndarray] = {}
         if path is not None and path.is_file():
             with np.load(path) as stored:
@@ -90,16 +95,21 @@ class Cache:
 
     def apply(self, name: str, peer: Peer, volume: np.ndarray, sigma: float) -> np.ndarray:
         """`peer(volume, sigma)`, slice by slice, computing only what is not known yet."""
-        planes = []
-        for plane in volume:
-            digest = hashlib.sha256(np.ascontiguousarray(plane, dtype=np.float32).tobytes()).hexdigest()[:24]
-            key = f"{name}-{sigma:.6g}-{digest}"
-            if key not in self.known:
-                self.known[key] = peer(plane[None], sigma)[0]
-            planes.append(self.known[key])
-        return np.stack(planes)
+        keys = [f"{name}-{sigma:.6g}-{_digest(plane)}" for plane in volume]
+        missing = {key: plane[None] for key, plane in zip(keys, volume) if key not in self.known}
+        if self.workers > 1 and len(missing) > 1:
+            with ProcessPoolExecutor(self.workers, multiprocessing.get_context("spawn")) as pool:
+                made = list(pool.map(peer, missing.values(), [sigma] * len(missing)))
+        else:
+            made = [peer(plane, sigma) for plane in missing.values()]
+        self.known |= {key: result[0] for key, result in zip(missing, made)}
+        return np.stack([self.known[key] for key in keys])
 
     def store(self) -> None:
         if self.path is not None:
             with atomic(self.path, ".npz") as temporary:
                 np.savez_compressed(temporary, **self.known)
+
+
+def _digest(plane: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(plane, dtype=np.float32).tobytes()).hexdigest()[:24]

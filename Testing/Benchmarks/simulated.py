@@ -37,10 +37,11 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     made.add_argument("--model", default="default", help="name or file (default: %(default)s)")
     made.add_argument("--slices", type=int, default=0, help="score so many slices, spread evenly (default: all)")
     made.add_argument("--cache", type=Path, help="file that keeps BM3D's results between runs")
+    made.add_argument("--workers", type=int, default=1, help="processes for BM3D (default: %(default)s)")
     made.add_argument("--name", default="simulated", help="of the result files (default: %(default)s)")
     options = made.parse_args(arguments)
     common.prepare(options)
-    loaded, cache = model.load(options.model), peers.Cache(options.cache)
+    loaded, cache = model.load(options.model), peers.Cache(options.cache, options.workers)
     values: dict[str, Any] = {
         "environment": common.environment(options.seed),
         "model": _model_facts(loaded),

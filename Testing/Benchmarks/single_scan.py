@@ -42,12 +42,13 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     made.add_argument("--slices", type=int, default=0, help="score so many slices, spread evenly (default: all)")
     made.add_argument("--cache", type=Path, help="file that keeps BM3D's results between runs")
     made.add_argument("--keep", type=Path, help="folder that keeps the trained models (default: nowhere)")
+    made.add_argument("--workers", type=int, default=1, help="processes for BM3D (default: %(default)s)")
     made.add_argument("--name", default="single_scan", help="of the result files (default: %(default)s)")
     options = made.parse_args(arguments)
     common.prepare(options)
     values: dict[str, Any] = {"environment": common.environment(options.seed), "minutes": options.minutes}
     values |= {"preset": options.preset, "slices": options.slices, "cells": []}
-    cache = peers.Cache(options.cache)
+    cache = peers.Cache(options.cache, options.workers)
     for path in options.scans:
         name, clean = common.read_clean(path)
         scene = Scene(name, clean, options)
@@ -89,7 +90,9 @@ def _trained(
     scene: Scene, name: str, noisy: np.ndarray, initial: model.Model | None, options: argparse.Namespace
 ) -> tuple[model.Model, dict[str, Any]]:
     """A model that saw nothing but the noisy scan, and how its training went."""
-    recipe = config.preset(options.preset).replace(minutes=options.minutes, steps=options.steps, seed=options.seed)
+    recipe = config.preset(options.preset).replace(
+        minutes=options.minutes, steps=options.steps, seed=options.seed, initial=""
+    )
     curve: list[dict[str, float]] = []
 
     def listen(message: Message) -> None:

@@ -146,7 +146,7 @@ def training_ratio(
     forward one, less the gradient of the first layer's input, which nobody needs. `changes` go to the recipe.
     """
     recipe = config.preset(RECIPES[size]).replace(
-        steps=rounds + WARM_UP, minutes=0, validation=0, validate_every=10**6, network=size
+        steps=rounds + WARM_UP, minutes=0, validation=0, validate_every=10**6, network=size, initial=""
     )
     recipe = recipe.replace(**changes)
     patches = recipe.batch * (2 if recipe.loss.antithetic else 1)

@@ -1,0 +1,152 @@
+"""Study: can the result be trusted?
+
+Pure noise in: how much structure comes out? Lesions of 2 to 5 mm at contrast-to-noise 2 to 6, laid into tissue: how
+much of their contrast is left, against BM3D that knows sigma? (The same noise with and without lesion, so the
+difference is the lesion alone.) The uncertainty map: does it foretell the error? Writes study_trust.json,
+study_trust.md and study_trust.png.
+
+    python study_trust.py T1W.nii.gz --spacing 1.44
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import common
+import numpy as np
+import peers
+import phantoms
+from learning import Simulated, simulate
+from pictures import draw_curves
+
+from C2SCore import files, model
+from C2SCore.denoising import Options, denoise
+
+BINS = 8  # of the predicted deviation
+LESIONS = 12  # of each size and contrast
+
+
+def main(arguments: list[str] | None = None) -> dict[str, Any]:
+    made = common.parser(__doc__)
+    made.add_argument("scan", nargs="?", help="scan taken for the truth (default: a simulated head)")
+    made.add_argument("--spacing", type=float, help="mm per pixel (default: the file's; 1 for the simulated head)")
+    made.add_argument("--snr", type=float, default=10.0, help="(default: %(default)s)")
+    made.add_argument("--diameters", type=float, nargs="+", default=(2.0, 3.0, 5.0), help="mm (default: 2 3 5)")
+    made.add_argument("--contrasts", type=float, nargs="+", default=(2.0, 4.0, 6.0), help="over sigma (default: 2 4 6)")
+    made.add_argument("--model", default="default", help="name or file (default: %(default)s)")
+    made.add_argument("--side", type=int, default=128, help="pixels of the simulated head (default: %(default)s)")
+    options = made.parse_args(arguments)
+    common.prepare(options)
+    loaded = model.load(options.model)
+    spacing = options.spacing or (files.read_one(options.scan).spacing[0] if options.scan else 1.0)
+    name, clean = (
+        common.read_clean(options.scan)
+        if options.scan
+        else ("head", phantoms.head((10, options.side, options.side), options.seed))
+    )
+    scan = simulate(name, clean, options.snr, options.seed)
+    values: dict[str, Any] = {"environment": common.environment(options.seed), "scan": name, "model": loaded.card.name}
+    values |= {"snr": options.snr, "spacing": spacing, "pure_noise": _pure_noise(scan, loaded), "lesions": []}
+    values["uncertainty"] = _calibration(scan, loaded)
+    for diameter in options.diameters:
+        for contrast in options.contrasts:
+            values["lesions"].append(_lesions(scan, loaded, diameter, contrast, spacing, options.seed))
+    curve = values["uncertainty"]
+    line = {loaded.card.name: (curve["predicted"], curve["found"]), "ideal": (curve["predicted"], curve["predicted"])}
+    draw_curves(
+        line, options.out / "study_trust.png", "predicted standard deviation / sigma", "root mean square error / sigma"
+    )
+    common.write_results(options.out, "study_trust", values, _text(values))
+    return values
+
+
+def _pure_noise(scan: Simulated, loaded: model.Model) -> dict[str, float]:
+    """Standard deviation of the result over that of the noise; BM3D on one slice."""
+    noise = common.add_noise(np.zeros_like(scan.clean), 1.0, "gaussian", 0)
+    ours = denoise(noise, loaded, Options(sigma=1.0, noise="gaussian")).estimate
+    return {"ours": float(ours.std()), "BM3D": float(peers.bm3d(noise[:1], 1.0).std())}
+
+
+def _calibration(scan: Simulated, loaded: model.Model) -> dict[str, Any]:
+    """Root mean square error in tissue, binned by the predicted deviation (equally filled), both over sigma."""
+    result = denoise(scan.noisy, loaded, Options(sigma=scan.sigma, noise="gaussian", uncertainty=True))
+    mask = scan.mask
+    predicted, error = result.uncertainty[mask] / scan.sigma, (result.estimate - scan.clean)[mask] / scan.sigma
+    bands = np.searchsorted(np.quantile(predicted, np.linspace(0, 1, BINS + 1)[1:-1]), predicted)
+    pairs = [(predicted[bands == b], error[bands == b]) for b in range(BINS) if (bands == b).any()]
+    return {
+        "predicted": [float(np.sqrt(np.mean(p**2))) for p, _ in pairs],
+        "found": [float(np.sqrt(np.mean(e**2))) for _, e in pairs],
+        "rank_correlation": _rank_correlation(predicted, np.abs(error)),
+    }
+
+
+def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    from scipy.stats import spearmanr
+
+    return float(spearmanr(a, b).statistic)
+
+
+def _lesions(
+    scan: Simulated, loaded: model.Model, diameter: float, contrast: float, spacing: float, seed: int
+) -> dict[str, Any]:
+    """Share of the lesions' contrast that is left: result with them less result without, over the truth."""
+    rng = np.random.default_rng(seed)
+    k = int(np.argmax(scan.mask.sum(axis=(1, 2))))
+    shape, reach = scan.clean.shape[1:], int(np.ceil(diameter / spacing)) + 2
+    profile = np.zeros(shape, dtype=np.float32)
+    middles: list[tuple[int, int]] = []
+    y, x = np.ogrid[: shape[0], : shape[1]]
+    places = rng.permutation(np.argwhere(scan.mask[k]))
+    for j, i in places:
+        far = all(max(abs(j - a), abs(i - b)) > 3 * reach for a, b in middles)
+        inside = scan.mask[k, max(j - reach, 0) : j + reach + 1, max(i - reach, 0) : i + reach + 1]
+        if not far or inside.size < (2 * reach + 1) ** 2 or not inside.all():
+            continue
+        middles.append((int(j), int(i)))
+        # A disc whose rim falls over one pixel, as partial volume makes it.
+        profile += np.clip(diameter / 2 / spacing + 0.5 - np.hypot(y - j, x - i), 0, 1).astype(np.float32)
+        if len(middles) == LESIONS:
+            break
+    added = contrast * scan.sigma * profile
+    lesioned = scan.noisy.copy()
+    lesioned[k] += added
+    # Ours sees the lesion in its own slice alone: the neighbours speak against it.
+    options = Options(sigma=scan.sigma, noise="gaussian")
+    ours = [denoise(v[max(k - 1, 0) : k + 2], loaded, options).estimate[min(k, 1)] for v in (lesioned, scan.noisy)]
+    bm3d = [peers.bm3d(v[k : k + 1], scan.sigma)[0] for v in (lesioned, scan.noisy)]
+    inside = profile > 0.99 * profile.max() if middles else np.zeros(shape, dtype=bool)
+    kept = {
+        n: float((a - b)[inside].mean() / added[inside].mean()) if middles else float("nan")
+        for n, (a, b) in (("ours", ours), ("BM3D", bm3d))
+    }
+    return {"diameter_mm": diameter, "contrast_to_noise": contrast, "count": len(middles), "kept": kept}
+
+
+def _text(values: dict[str, Any]) -> str:
+    noise, calibration = values["pure_noise"], values["uncertainty"]
+    pairs = zip(calibration["predicted"], calibration["found"])
+    errors = [(f"{predicted:.3f}", f"{found:.3f}") for predicted, found in pairs]
+    lesions = [
+        (
+            f"{v['diameter_mm']:g} mm, {v['contrast_to_noise']:g}",
+            v["count"],
+            f"{v['kept']['ours']:.0%}",
+            f"{v['kept']['BM3D']:.0%}",
+        )
+        for v in values["lesions"]
+    ]
+    return "\n\n".join(
+        [
+            f"# Trust\n\n{values['scan']}, SNR {values['snr']:g}, Gaussian noise, model {values['model']}, true sigma.",
+            f"Pure noise of standard deviation 1 in: {noise['ours']:.3f} out, BM3D {noise['BM3D']:.3f}.",
+            "## Contrast left of lesions\n\nDiscs in one slice, at most twelve; share that is left in the middle.",
+            common.table(("diameter, contrast to noise", "lesions", "ours", "BM3D"), lesions),
+            f"## Uncertainty\n\nRank correlation with the error's size: {calibration['rank_correlation']:.2f}.",
+            common.table(("predicted deviation / sigma", "error / sigma"), errors),
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()
