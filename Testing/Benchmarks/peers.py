@@ -17,6 +17,7 @@ import SimpleITK as sitk
 from C2SCore import rician
 from C2SCore.writing import atomic
 
+FADED = "BM3D, stabilised, our inverse"  # the one of this program, which fades dark signals to 0; beyond the literature
 Peer = Callable[[np.ndarray, float], np.ndarray]  # (K, J, I), sigma in the same unit -> (K, J, I)
 
 
@@ -27,9 +28,9 @@ def bm3d(volume: np.ndarray, sigma: float) -> np.ndarray:
     return np.stack([slice_bm3d(plane.astype(np.float64) / sigma, 1.0) * sigma for plane in volume]).astype(np.float32)
 
 
-def stabilised_bm3d(volume: np.ndarray, sigma: float) -> np.ndarray:
-    """BM3D between our stabilising transform for Rician noise and its exact unbiased inverse, as in Foi 2011."""
-    return (rician.invert(bm3d(rician.stabilise(np.abs(volume) / sigma), 1.0)) * sigma).astype(np.float32)
+def bm3d_of_stabilised(volume: np.ndarray, sigma: float) -> np.ndarray:
+    """BM3D after our stabilising transform for Rician noise; the result is still in the transform's domain."""
+    return bm3d(rician.stabilise(np.abs(volume) / sigma), 1.0)
 
 
 def nlm(volume: np.ndarray, sigma: float, patch: int = 5, distance: int = 6) -> np.ndarray:
@@ -113,3 +114,13 @@ class Cache:
 
 def _digest(plane: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(plane, dtype=np.float32).tobytes()).hexdigest()[:24]
+
+
+def bm3d_ways(volume: np.ndarray, sigma: float, kind: str, cache: Cache) -> dict[str, np.ndarray]:
+    """BM3D's results: plain; under "rician" noise also stabilised, with the exact unbiased inverse and with FADED."""
+    found = {"BM3D": cache.apply("bm3d", bm3d, volume, sigma)}
+    if kind == "rician":
+        stable = cache.apply("bm3d-stabilised", bm3d_of_stabilised, volume, sigma)
+        found["BM3D, stabilised"] = (rician.invert(stable) * sigma).astype(np.float32)
+        found[FADED] = (rician.restore(stable) * sigma).astype(np.float32)
+    return found

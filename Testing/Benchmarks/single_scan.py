@@ -63,9 +63,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
 def _cell(scene: Scene, kind: str, snr: float, options: argparse.Namespace, cache: peers.Cache) -> dict[str, Any]:
     noisy, sigma = scene.noisy(kind, snr)
     rows = scene.rows
-    rivals = {"BM3D": cache.apply("bm3d", peers.bm3d, noisy[rows], sigma)}
-    if kind == "rician":
-        rivals["BM3D, stabilised"] = cache.apply("bm3d-rician", peers.stabilised_bm3d, noisy[rows], sigma)
+    rivals = peers.bm3d_ways(noisy[rows], sigma, kind, cache)
+    rivals.pop(peers.FADED, None)
     found = {"noisy": scene.scores(noisy[rows])} | {name: scene.scores(image) for name, image in rivals.items()}
     rival = max(rivals, key=lambda name: np.nanmean(found[name]["psnr"]))
     models = {"default model": model.load(options.model)}

@@ -39,7 +39,6 @@ def fast_peers(script, monkeypatch):
     """BM3D takes seconds a slice: NLM stands in, so that the rest of a script is tested."""
     peers = script("peers")
     monkeypatch.setattr(peers, "bm3d", peers.nlm)
-    monkeypatch.setattr(peers, "stabilised_bm3d", peers.nlm)
 
 
 def read(folder: Path, name: str) -> dict:
