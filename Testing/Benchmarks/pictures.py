@@ -61,15 +61,16 @@ def draw_curves(
     logarithmic: bool = False,
 ) -> None:
     """Lines through points, one per entry."""
-    figure, axis = plt.subplots(figsize=(6.4, 4.2))
-    for name, (x, y) in curves.items():
-        axis.plot(x, y, marker="o", markersize=3.5, label=name)
+    figure, axis = plt.subplots(figsize=(8.4, 4.2))
+    for n, (name, (x, y)) in enumerate(curves.items()):
+        # Ten colours, then the same dashed.
+        axis.plot(x, y, marker="o", markersize=3.5, linestyle="-" if n < 10 else "--", label=name)
     if logarithmic:
         axis.set_xscale("log")
     axis.set_xlabel(across)
     axis.set_ylabel(up)
     axis.grid(alpha=0.3)
-    axis.legend(fontsize=8)
+    axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
     figure.tight_layout()
     _save(figure, path)
 
