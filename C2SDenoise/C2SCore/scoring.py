@@ -14,7 +14,7 @@ from C2SCore.gdsm import sure
 from C2SCore.patches import Case, PatchSampler
 from C2SCore.tensors import to_tensor
 
-PATCHES, PATCH, DRAWS = 32, 96, 2  # draws: probes of the divergence per patch
+PATCHES, PATCH, DRAWS = 32, 96, 2  # patches of at most so many pixels; draws: probes of the divergence for each
 
 
 def noise_left(
@@ -26,7 +26,10 @@ def noise_left(
     (`gdsm.sure`) with noise of each scan's own spectrum, on patches that are the same for every model of one seed.
     """
     rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
-    sampler = PatchSampler(cases, PATCH, denoiser.neighbours, held, bool(held), background=0.0)
+    smallest = min(min(case.target.shape[1:]) for case in cases)
+    sampler = PatchSampler(
+        cases, min(PATCH, max(smallest // 8 * 8, 16)), denoiser.neighbours, held, bool(held), background=0.0
+    )
     batch = sampler.draw(PATCHES, rng)
     x, sigma, sigma_data = to_tensor(batch.x), to_tensor(batch.sigma_d), to_tensor(batch.sigma_data)
     near = x[:, 1:] * to_tensor(batch.near.astype(np.float32)).reshape(-1, 1, 1, 1)

@@ -27,6 +27,7 @@ class Panel:
     def __init__(self, ui: Any, logic: Any, requirements: str) -> None:
         self.ui, self.logic = ui, logic
         self._requirements = install.requirements(requirements)
+        self._absent = install.missing([f"torch{install.TORCH}", *self._requirements])
         self._parameters: Any = None
         self._updating = False
         self.data = DataPanel(ui, self.act, self.update)
@@ -101,8 +102,10 @@ class Panel:
     # ---- starting
 
     def _install(self) -> None:
-        if not install.ensure(self._requirements):
+        """What the worker needs, asked for once; what was there when the panel was made is not looked for again."""
+        if self._absent and not install.ensure(self._requirements):
             raise UserError("Nothing was installed, so nothing was trained. Start again when you want to install.")
+        self._absent = []
 
     def _cases(self) -> list[matching.Case]:
         cases, missing = self.data.cases()

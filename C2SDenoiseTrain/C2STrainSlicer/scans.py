@@ -76,7 +76,7 @@ def row_of(found: events.Inspected, folder: str = "", node: str = "", name: str 
         found.thumbnail,
         found.problem,
         contrast,
-        case_of(text),
+        "" if found.problem else case_of(text),
         not found.problem,
     )
 

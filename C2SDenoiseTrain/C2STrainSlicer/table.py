@@ -10,17 +10,16 @@ import qt
 
 from C2STrainSlicer.scans import Row
 
-COLUMNS = ("Scan", "Contrast", "Group", "Size", "σ", "SNR", "Note")
-TIPS = (
-    "Ticked: used for training.",
-    "Guessed from the name; click twice to change it.",
-    "Scans of one patient or session; click twice to change it.",
-    "Columns × rows × slices, and frames of a time series.",
-    "Estimated noise, in the scan's own unit.",
-    "Signal over noise in the tissue.",
-    "What to know of this scan, or why it cannot be used.",
-)
-NAME, CONTRAST, GROUP = 0, 1, 2
+COLUMNS = {
+    "Scan": (125, "Ticked: used for training."),
+    "Contrast": (62, "Guessed from the name; click twice to change it."),
+    "SNR": (42, "Signal over noise in the tissue."),
+    "Note": (130, "What to know of this scan, or why it cannot be used."),
+    "Group": (70, "Scans of one patient or session; click twice to change it."),
+    "σ": (50, "Estimated noise, in the scan's own unit."),
+    "Size": (100, "Columns × rows × slices, and frames of a time series."),
+}
+NAME, CONTRAST, GROUP = 0, 1, 4
 
 
 class ScanTable:
@@ -32,10 +31,11 @@ class ScanTable:
         self._edits: dict[str, dict[str, Any]] = {}
         self._filling = False
         widget.setColumnCount(len(COLUMNS))
-        for number, (title, tip) in enumerate(zip(COLUMNS, TIPS, strict=True)):
+        for number, (title, (width, tip)) in enumerate(COLUMNS.items()):
             item = qt.QTableWidgetItem(title)
             item.setToolTip(tip)
             widget.setHorizontalHeaderItem(number, item)
+            widget.setColumnWidth(number, width)
         widget.setIconSize(qt.QSize(32, 32))
         widget.verticalHeader().setVisible(False)
         widget.verticalHeader().setDefaultSectionSize(36)
@@ -76,11 +76,11 @@ class ScanTable:
         texts = (
             row.text,
             row.contrast,
-            row.group,
-            size,
-            "" if row.sigma is None else f"{row.sigma:.3g}",
             "" if row.snr is None else f"{row.snr:.1f}",
             row.notes,
+            row.group,
+            "" if row.sigma is None else f"{row.sigma:.3g}",
+            size,
         )
         for column, text in enumerate(texts):
             item = qt.QTableWidgetItem(text)

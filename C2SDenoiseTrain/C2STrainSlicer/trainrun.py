@@ -216,6 +216,7 @@ class Training:
             shutil.rmtree(folder / record.SCANS, ignore_errors=True)
         elif not (folder / record.STATE).exists():  # nothing to resume: leave nothing behind
             shutil.rmtree(folder, ignore_errors=True)
+        self._worker.close()  # gives the memory back, that of a graphics card too
         if self.on_end:
             self.on_end(self)
 

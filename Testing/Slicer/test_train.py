@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 
 from scenes import MODULE as DENOISE
-from scenes import add_volume
-from trainscenes import open_train, read_folder, sessions, start, until_end
+from trainscenes import open_train, read_folder, sessions, start, until_end, without_bm3d
 
 from C2SCore.card import read_card
 
 
-def test_from_a_folder_to_a_model_in_use(bench, models, tmp_path):
+def test_from_a_folder_to_a_model_in_use(bench, models, tmp_path, monkeypatch):
     """Read, start, watch, use: the story of the tutorial."""
+    without_bm3d(monkeypatch, tmp_path)
     denoise = bench.load_module(DENOISE)
     widget = open_train(bench, "from folder", report=True)
     read_folder(bench, widget, sessions(tmp_path / "scans ü", count=2))
@@ -29,24 +29,127 @@ def test_from_a_folder_to_a_model_in_use(bench, models, tmp_path):
     assert widget.panel.train.monitor.points("validation").shape == (3, 2)
     assert widget.panel.train.monitor.shown
     report = (models / "from folder.training" / "report.html").read_text(encoding="utf-8")
-    assert "data:image/png" in report and "<svg" in report and "p1_T1W" in report and "bundled" not in report
+    assert "data:image/png" in report and "<svg" in report and "p1_T1W" in report and "BM3D was not compared" in report
+    assert not (models / "from folder.training" / "scans").exists()
     bench.click(widget.ui.useButton)
     assert denoise._parameterNode.model == "from folder"
     assert denoise.ui.modelBox.currentText == "from folder (own)"
     assert "torch" not in sys.modules
 
 
-def test_from_volumes_of_the_scene(bench, models):
+def test_every_control_has_a_tooltip_and_the_panel_is_narrow(bench, models):
+    widget = open_train(bench)
+    kinds = (
+        "QPushButton",
+        "QCheckBox",
+        "QComboBox",
+        "SpinBox",
+        "QLineEdit",
+        "qMRML",
+        "ctkPath",
+        "QTable",
+        "QList",
+        "QProg",
+    )
+    ours = [
+        w
+        for name, w in vars(widget.ui).items()
+        if any(k in type(w).__name__ for k in kinds) and not name.startswith("qt_") and name != "C2SDenoiseTrain"
+    ]
+    assert len(ours) >= 35
+    assert [w.objectName for w in ours if len(w.toolTip) < 12] == []
+    assert widget.parent.minimumSizeHint.width() <= 400
+
+
+def test_the_recipe_can_be_changed_setting_by_setting(bench, models, tmp_path):
+    widget = open_train(bench, settings={})
+    table = widget.ui.recipeTable
+    names = [table.item(n, 0).text() for n in range(table.rowCount)]
+    assert names[0] == "network" and "loss.alpha" in names
+
+    def value(name):
+        return table.item(names.index(name), 1)
+
+    widget.ui.advancedSection.setCollapsed(False)
+    value("batch").setText("5")
+    assert widget.panel.recipe.config().batch == 5 and value("batch").font().bold()
+    value("batch").setText("none")
+    assert "whole number" in widget.ui.statusLabel.text
+    assert widget.panel.recipe.config().batch == 5 and value("batch").text() == "5"
+    bench.click(widget.ui.resetButton)
+    assert widget.panel.recipe.config().batch != 5
+    widget.ui.presetBox.setCurrentIndex(widget.ui.presetBox.findData("standard"))
+    assert value("network").text() == widget.panel.recipe.config().network
+    widget.ui.minutesSpinBox.setValue(7)
+    bench.process_events()
+    assert value("minutes").text() == "7.0"
+    path = tmp_path / "own.yaml"
+    path.write_text("network: large\nsteps: 9\n")
+    widget.ui.recipeFileEdit.setCurrentPath(str(path))
+    assert value("network").text() == "large"
+    path = tmp_path / "wrong.yaml"
+    path.write_text("netwerk: large\n")
+    widget.ui.recipeFileEdit.setCurrentPath(str(path))
+    assert "netwerk" in widget.ui.statusLabel.text
+
+
+def test_contrasts_are_matched_and_copied_as_a_command(bench, models, tmp_path):
+    """The whole choice of data by the panel, and the same as a line for a cluster; it is remembered by the scene."""
     import qt
 
-    volume = add_volume("Näive T1")
-    widget = open_train(bench, "from scene")
-    widget.ui.volumeSelector.setCheckState(volume, qt.Qt.Checked)
-    bench.wait_until(lambda: widget.panel.data.rows and not widget.panel.data.inspection.busy)
-    bench.process_events(0.1)
-    assert widget.ui.scanTable.item(0, 0).text() == "Näive T1"
-    assert widget.ui.scanTable.item(0, 1).text() == "T1"
-    training = start(bench, widget)
-    until_end(bench, training)
-    assert read_card(models / "from scene.safetensors").trained_on == ("Näive T1",)
-    assert not (models / "from scene.training" / "scans").exists()
+    from C2SCore import config
+
+    widget = open_train(bench, "pair")
+    folder = sessions(tmp_path / "in", ("T1W", "FLAIR"), 2)
+    (folder / "p2_FLAIR.nrrd").unlink()
+    read_folder(bench, widget, folder)
+    ui = widget.ui
+    assert "Mixed contrasts" in ui.warningsLabel.text and "3 scans to train on" in ui.matchLabel.text
+    ui.targetBox.setCurrentIndex(ui.targetBox.findData("T1W"))
+    bench.process_events()
+    assert "Mixed" not in ui.warningsLabel.text and "Only 8 slices" in ui.warningsLabel.text
+    ui.helpersList.item(0).setCheckState(qt.Qt.Checked)
+    bench.process_events()
+    assert "p1_T1W with p1_FLAIR" in ui.matchLabel.text and "p2 lacks FLAIR" in ui.matchLabel.text
+    bench.click(ui.copyButton)
+    line = qt.QApplication.clipboard().text()
+    assert line.startswith("c2s train --data") and "p1_T1W.nrrd" in line and "p2" not in line and "--aux" in line
+    assert config.load(models / "pair.yaml") == widget.panel.recipe.config()
+    (models / "pair.yaml").unlink()
+
+    ui.scanTable.item(1, 0).setCheckState(qt.Qt.Unchecked)
+    bench.process_events()
+    assert "no scan" in ui.matchLabel.text.lower() or "No case" in ui.matchLabel.text
+    bench.exit(widget)
+    bench.enter(widget)
+    assert not widget.panel.data.rows[1].included and ui.targetBox.currentText == "T1W"
+    bench.click(ui.clearButton)
+    read_folder(bench, widget, folder)
+    assert not widget.panel.data.rows[1].included  # what was chosen for a scan holds when it is read again
+
+
+def test_models_are_exported_imported_and_removed(bench, models, tmp_path):
+    widget = open_train(bench)
+    ui = widget.ui
+    ui.ownBox.setCurrentIndex(ui.ownBox.findData("tiny"))
+    ui.exportPathEdit.setCurrentPath(str(tmp_path / "shared"))
+    bench.click(ui.exportButton)
+    assert (tmp_path / "shared.safetensors").read_bytes() == (models / "tiny.safetensors").read_bytes()
+    bench.click(ui.exportButton)
+    assert "exists already" in ui.statusLabel.text
+    ui.importPathEdit.setCurrentPath(str(tmp_path / "shared.safetensors"))
+    bench.click(ui.importButton)
+    assert ui.ownBox.currentText == "shared" and "Trained on 12 slices" in ui.ownLabel.text
+    bench.set_testing(False)
+    import qt
+
+    with bench.answer_dialogs(lambda dialog: qt.QMessageBox.Ok):
+        bench.click(ui.removeButton)
+    assert ui.ownBox.findData("shared") < 0 and not (models / "shared.safetensors").exists()
+
+
+def test_the_time_is_estimated_before(bench, models):
+    widget = open_train(bench, settings={"initial": "", "steps": 1000, "minutes": 0.0, "patch": 32, "batch": 2})
+    bench.click(widget.ui.estimateButton)
+    bench.wait_until(lambda: "per step" in widget.ui.estimateLabel.text, 60)
+    assert widget.ui.estimateLabel.text.startswith("about ")

@@ -33,6 +33,12 @@ def write_scan(path: Path, voxels: np.ndarray) -> Path:
     return path
 
 
+def without_bm3d(monkeypatch: Any, folder: Path) -> None:
+    """Workers that start from now on do not find BM3D, which takes its time."""
+    (folder / "bm3d.py").write_text("raise ImportError('left out')")
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+
+
 def sessions(folder: Path, contrasts: tuple[str, ...] = ("T1W",), count: int = 2) -> Path:
     """A folder of noisy sessions, named as in p1_T1W.nrrd."""
     for n in range(count):

@@ -1,0 +1,222 @@
+"""Paused, stopped, killed, moved, crowded out: a training goes on from where it was, and says what happened."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+
+import numpy as np
+import pytest
+import slicer
+from scenes import add_volume
+from test_denoise_speed import Ticks, busy_machine
+from trainscenes import FEW, LONG, MODULE, open_train, read_folder, sessions, start, until_end, until_points
+
+from C2SCore.card import read_card
+
+
+def worker():
+    from C2SSlicer import job
+
+    return job.shared("train")
+
+
+def unfinished(widget) -> list[str]:
+    """The trainings that are offered."""
+    return [widget.ui.resumeBox.itemText(n).partition(" (")[0] for n in range(widget.ui.resumeBox.count)]
+
+
+def test_paused_stopped_and_resumed_with_an_answering_window(bench, models):
+    """The curve stands still, goes on, ends with the best so far, and continues after the resumption."""
+    import qt
+
+    widget = open_train(bench, "paused", LONG)
+    widget.ui.volumeSelector.setCheckState(add_volume("T1"), qt.Qt.Checked)
+    bench.wait_until(lambda: widget.panel.data.rows and not widget.panel.data.inspection.busy)
+    bench.process_events(0.1)
+    ticks = Ticks()
+    training = start(bench, widget)
+    until_points(bench, training, 3)
+    bench.click(widget.ui.pauseButton)
+    bench.wait_until(lambda: training.stage == "paused")
+    count = len(training.history)
+    bench.process_events(0.6)
+    assert len(training.history) == count and widget.ui.pauseButton.text == "Go on"
+    assert "Paused" in widget.ui.statusLabel.text
+    bench.click(widget.ui.pauseButton)
+    until_points(bench, training, count + 2)
+    assert "epoch" in widget.ui.statusLabel.text and "left" in widget.ui.statusLabel.text
+    gap, own = ticks.longest()
+    print(f"longest gap of the event loop while training: {gap:.0f} ms, of it own work {own:.0f} ms")
+    assert (own if busy_machine() else gap) <= 50
+    bench.click(widget.ui.stopButton)
+    until_end(bench, training, "stopped")
+    steps = [point["step"] for point in training.history]
+    assert "Resume goes on" in widget.ui.statusLabel.text and read_card(models / "paused.safetensors").slices == 4
+    assert unfinished(widget) == ["paused"] and widget.ui.resumeButton.enabled
+
+    node = slicer.mrmlScene.GetFirstNodeByName("T1")
+    slicer.mrmlScene.RemoveNode(node)  # it learns from its own copy
+    bench.click(widget.ui.resumeButton)
+    again = widget.panel.train.training
+    assert again is not training and again.history[0]["step"] == steps[0]
+    until_points(bench, again, len(steps) + 1)
+    now = [point["step"] for point in again.history]
+    assert now == sorted(set(now)) and now[: len(steps)] == steps
+    assert widget.panel.train.monitor.points("loss").shape[0] == len(now)
+    widget.panel.train.training.stop()
+    until_end(bench, again, "stopped")
+    assert "torch" not in sys.modules
+
+
+def test_killed_moved_and_resumed(bench, models, tmp_path):
+    """A kill loses at most what came after the last checkpoint; the next visit offers to resume, from anywhere."""
+    home = sessions(tmp_path / "here", count=1)
+    widget = open_train(bench, "killed", LONG)
+    widget.ui.outputFolderEdit.setCurrentPath(str(home))
+    read_folder(bench, widget, home)
+    training = start(bench, widget)
+    until_points(bench, training, 4)
+    os.kill(worker().started.pid, signal.SIGKILL)
+    until_end(bench, training, "failed")
+    assert "stopped unexpectedly" in widget.ui.statusLabel.text
+    reached = training.history[-1]["step"]
+    bench.exit(widget)
+    bench.enter(widget)
+    assert "killed" in unfinished(widget)
+
+    moved = tmp_path / "there"
+    shutil.move(home, moved)
+    widget.panel.train.message = ""
+    bench.exit(widget)
+    bench.enter(widget)
+    assert "killed" not in unfinished(widget)
+    widget.ui.resumePathEdit.setCurrentPath(str(moved / "killed.training"))
+    bench.click(widget.ui.resumeButton)
+    again = widget.panel.train.training
+    assert again is not training and again.plan.out == moved / "killed.safetensors"
+    assert reached - 6 <= again.history[-1]["step"] <= reached + 3  # validated every 3 steps, saved after every step
+    until_points(bench, again, len(again.history) + 2)
+    assert again.history[-1]["step"] > reached
+    widget.panel.train.training.stop()
+    until_end(bench, again, "stopped")
+    assert (moved / "killed.safetensors").is_file() and not list(moved.glob("killed.training/converted*"))
+
+
+FULL_DISK = """
+import errno, sys
+from C2SCore import state, worker
+write, count = state.atomic, [0]
+def full(path, suffix=""):
+    count[0] += 1
+    if count[0] > 2:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+    return write(path, suffix)
+state.atomic = full
+sys.exit(worker.main())
+"""
+
+
+def test_a_full_disk_is_told_and_the_last_checkpoint_stays(bench, models, tmp_path):
+    widget = open_train(bench, "full", LONG)
+    read_folder(bench, widget, sessions(tmp_path, count=1))
+    command, worker()._command = worker()._command, [sys.executable, "-u", "-c", FULL_DISK]
+    try:
+        training = start(bench, widget)
+        until_end(bench, training, "failed")
+    finally:
+        worker()._command = command
+    assert "No space left" in widget.ui.statusLabel.text and "last good one is intact" in widget.ui.statusLabel.text
+    assert training.plan.resumable and widget.ui.resumeButton.enabled
+
+
+def test_two_trainings_in_one_folder_are_refused(bench, models, tmp_path):
+    """Another process (here: this one) holds the lock."""
+    folder = models / "taken.training"
+    folder.mkdir()
+    (folder / "lock").write_text(str(os.getppid()))
+    widget = open_train(bench, "taken")
+    read_folder(bench, widget, sessions(tmp_path, count=1))
+    bench.click(widget.ui.startButton)
+    assert f"Process {os.getppid()} is training" in widget.ui.statusLabel.text
+    assert [path.name for path in folder.iterdir()] == ["lock"]
+    shutil.rmtree(folder)
+
+
+def test_what_cannot_be_started_says_why(bench, models, tmp_path):
+    widget = open_train(bench, "tiny")
+    bench.click(widget.ui.startButton)
+    assert "no scan to train on" in widget.ui.statusLabel.text
+    broken = sessions(tmp_path, count=1) / "broken.nrrd"
+    broken.write_bytes(b"NRRD0004\n")
+    read_folder(bench, widget, tmp_path)
+    bad = next(row for row in widget.panel.data.rows if row.problem)
+    assert bad.text == "broken" and not bad.usable and "1 cannot be used" in widget.ui.dataLabel.text
+    bench.click(widget.ui.startButton)
+    assert "names must differ" in widget.ui.statusLabel.text
+    assert widget.panel.train.training is None
+
+
+def test_closing_slicer_asks(bench, models, tmp_path):
+    """While nothing runs, it closes; while a training runs, the answer decides."""
+    from C2STrainSlicer import trainrun
+
+    open_train(bench, "closing")
+    window = slicer.util.mainWindow()
+    window.show()
+    assert window.close()
+    window.show()
+
+    class Going:
+        class plan:
+            out = tmp_path / "going.safetensors"
+
+    trainrun._running.append(Going)
+    try:
+        bench.set_testing(False)
+        import qt
+
+        with bench.answer_dialogs(lambda dialog: qt.QMessageBox.No) as shown:
+            assert not window.close()
+        assert "going" in str(shown)
+        with bench.answer_dialogs(lambda dialog: qt.QMessageBox.Yes):
+            assert window.close()
+    finally:
+        trainrun._running.clear()
+
+
+def test_a_script_trains_a_folder_without_a_window(headless_bench, models, tmp_path):
+    """Two contrasts from a folder, blocking; then from arrays of the scene, with what is wrong said before."""
+    headless_bench.load_module(MODULE)
+    from C2SDenoiseTrain import C2SDenoiseTrainLogic
+
+    logic = C2SDenoiseTrainLogic()
+    folder = sessions(tmp_path / "in", ("T1W", "FLAIR"))
+    seen = []
+    done = logic.train(
+        str(folder),
+        str(tmp_path / "pair.safetensors"),
+        config=FEW,
+        target="T1W",
+        auxiliary=("FLAIR",),
+        card={"anatomy": "phantom"},
+        report=False,
+        onChange=lambda training: seen.append(training.stage),
+    )
+    assert done.state == "done" and done.plan.out.is_file() and "train" in seen
+    card = read_card(done.plan.out)
+    assert (card.contrasts, card.auxiliary, card.anatomy) == (("T1W",), ("FLAIR",), "phantom")
+    assert card.trained_on == ("p1_T1W", "p2_T1W")
+    with pytest.raises(ValueError, match="already"):
+        logic.train(str(folder), str(done.plan.out), config=FEW)
+    with pytest.raises(ValueError, match="there must be one for each"):
+        logic.train([add_volume("a T1")], "x", auxiliary=([],), config=FEW)
+    with pytest.raises(ValueError, match="steps"):
+        logic.train([add_volume("a T1")], "x", config=FEW | {"steps": -1})
+    with pytest.raises(RuntimeError, match="no noise"):
+        logic.train(
+            [add_volume("flat T1", np.full((3, 40, 40), 7, np.float32))], str(tmp_path / "f.safetensors"), config=FEW
+        )
+    assert not (tmp_path / "f.training").exists()
