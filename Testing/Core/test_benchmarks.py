@@ -209,6 +209,14 @@ def test_study_of_the_loss_family(script, tmp_path):
     assert all(v["psnr"][-1] < v["psnr"][0] for v in found.values())
 
 
+def test_study_of_detail(script, tmp_path):
+    tiny = ["--steps", "1", "--slices", "1", "--side", "32", "--patch", "16", "--batch", "2"]
+    script("study_detail").main(["--out", str(tmp_path), *tiny])
+    forms = read(tmp_path, "study_detail")["forms"]
+    # At target 0 there is one network, on the line by definition.
+    assert all(found["apart"][0] == 0 < found["apart"][-1] for found in forms.values())
+
+
 def test_study_of_rician_noise(script, model_file, tmp_path):
     tiny = ["--side", "48", "--snr", "2", "--slices", "1", "--model", str(model_file)]
     script("study_rician").main(["--out", str(tmp_path), *tiny])
