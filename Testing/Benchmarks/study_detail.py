@@ -1,8 +1,8 @@
 """Study: detail refinement, a network trained for a target level against the closed-form line.
 
-E[x_target | x_d] = x_d + (1 - sigma_target^2 / sigma_d^2) (E[x_0 | x_d] - x_d), so one network trained for x_0 gives every
-detail level. Networks trained for a target of their own, alike in all else, are scored beside that line: against the
-truth, and by how far the two are apart. Writes study_detail.json, study_detail.md and study_detail.png.
+E[x_target | x_d] = x_d + (1 - sigma_target^2 / sigma_d^2) (E[x_0 | x_d] - x_d), so one network trained for x_0 gives
+every detail level. Networks trained for a target of their own, alike in all else, are scored beside that line: against
+the truth, and by how far the two are apart. Writes study_detail.json, study_detail.md and study_detail.png.
 
     python study_detail.py --train T1W_a.nii.gz --test T1W_b.nii.gz --steps 2000
 """
