@@ -60,6 +60,7 @@ class Panel:
         """A training goes on: it reads from files. Volumes of the scene leave the table."""
         self.data.scene_closes()
         self.train.monitor.hide()
+        self.train.monitor.clear()
 
     def parameters_changed(self) -> None:
         self.recipe.update()

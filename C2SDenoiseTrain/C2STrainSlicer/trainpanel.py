@@ -298,6 +298,8 @@ def _end_text(training: Training) -> str:
             _("Stopped. The best so far is the model {name}; Resume goes on.").format(name=training.plan.out.stem)
             + f" {sentence}"
         )
+    if training.plan.resumable:
+        return _("Stopped. What was saved last is kept; Resume goes on.")
     return _("Stopped before the first look at the held-back slices, so there is no model yet.")
 
 

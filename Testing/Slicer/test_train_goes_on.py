@@ -66,6 +66,9 @@ def test_paused_stopped_and_resumed_with_an_answering_window(bench, models):
     now = [point["step"] for point in again.history]
     assert now == sorted(set(now)) and now[: len(steps)] == steps
     assert widget.panel.train.monitor.points("loss").shape[0] == len(now)
+    slicer.mrmlScene.Clear()  # the scene is closed: the training goes on, its curves come back
+    until_points(bench, again, len(now) + 2)
+    assert widget.panel.train.monitor.points("loss").shape[0] == len(again.history)
     widget.panel.train.training.stop()
     until_end(bench, again, "stopped")
     assert "torch" not in sys.modules
