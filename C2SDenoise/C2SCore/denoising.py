@@ -268,7 +268,7 @@ def _tensors(job: _Job, rows: slice) -> tuple[Tensor, Tensor, Tensor | None, Ten
 
 
 def _denoise_slices(job: _Job, rows: slice) -> np.ndarray:
-    estimate = to_array(job.passes.run(*_tensors(job, rows)))[:, 0]
+    estimate = to_array(job.passes.run_turned(*_tensors(job, rows)))[:, 0]
     return _back(job, rows, estimate)
 
 
