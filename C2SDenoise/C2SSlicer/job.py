@@ -104,7 +104,8 @@ class Worker:
     ----------
     command : program and arguments; by default this interpreter running C2SCore's worker.
     on_busy : called with True when the first job comes and with False when the last has ended: starts and stops the
-    timer. on_log : called with every line that is no message (prints and warnings of libraries).
+    timer. on_log : called with every line that is no message (prints and warnings of libraries). program : what
+    messages call it.
     """
 
     def __init__(
@@ -112,7 +113,9 @@ class Worker:
         command: list[str] | None = None,
         on_busy: Callable[[bool], None] | None = None,
         on_log: Callable[[str], None] | None = None,
+        program: str = "denoising program",
     ) -> None:
+        self._program = program
         self._command = command or [sys.executable, "-u", "-m", "C2SCore.worker"]
         self.on_busy, self.on_log = on_busy, on_log
         self.log: collections.deque[str] = collections.deque(maxlen=LOG_LINES)
@@ -150,7 +153,7 @@ class Worker:
             self.send(job)
         except OSError as error:
             advice = f"Check that {self._command[0]} exists and may be run; reinstall the extension if not."
-            self._finish(task, events.Failed(job.job, f"The denoising program could not be started: {error}.", advice))
+            self._finish(task, events.Failed(job.job, f"The {self._program} could not be started: {error}.", advice))
         return task
 
     def defer(self, step: Callable[[], None]) -> None:
@@ -270,7 +273,7 @@ class Worker:
         waiting = list(self._tasks.values())
         lost = waiting if never_started else waiting[:1]
         last = [line for line in self.log if line.strip()][-30:]
-        message = f"The denoising program stopped unexpectedly ({describe_exit(code)})."
+        message = f"The {self._program} stopped unexpectedly ({describe_exit(code)})."
         if last:
             message += f" Its last line was: {last[-1]}"
         for task in lost:
@@ -356,13 +359,14 @@ def advice_for_exit(code: int) -> str:
     return "Apply again; if it stops again, the log says more, and the installation can be repaired under Model."
 
 
+PROGRAMS = {"train": "training", "inspect": "reading of scans"}  # what messages call a worker that does not denoise
 _WORKERS: dict[str, Worker] = {}
 
 
 def shared(name: str = "denoise") -> Worker:
     """The session's worker of this name, polled by a timer while it has work; trainings use one of their own."""
     if name not in _WORKERS:
-        worker = Worker()
+        worker = Worker(program=PROGRAMS.get(name, "denoising program"))
         _attach_timer(worker)
         _WORKERS[name] = worker
     return _WORKERS[name]

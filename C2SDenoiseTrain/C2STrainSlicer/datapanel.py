@@ -22,10 +22,13 @@ Action = Callable[..., None]
 
 
 class DataPanel:
-    """`act(function, ...)` runs a function and shows what goes wrong; `on_change` is called when the cases change."""
+    """`act(function, ...)` runs a function and shows what goes wrong; `on_change` is called when the cases change.
 
-    def __init__(self, ui: Any, act: Action, on_change: Callable[[], None]) -> None:
-        self.ui, self._act, self._on_change = ui, act, on_change
+    `prepare` asks for the Python packages that reading scans needs.
+    """
+
+    def __init__(self, ui: Any, act: Action, prepare: Callable[[], None], on_change: Callable[[], None]) -> None:
+        self.ui, self._act, self._prepare, self._on_change = ui, act, prepare, on_change
         self._parameters: Any = None
         self._updating = False
         self.table = ScanTable(ui.scanTable, self._edited)
@@ -125,6 +128,7 @@ class DataPanel:
             return
 
         def act() -> None:
+            self._prepare()
             self.inspection.folder(self._parameters.dataFolder)
             self.ui.readButton.setText(_("Stop"))
             self.update()
@@ -141,6 +145,7 @@ class DataPanel:
     def _on_volumes(self) -> None:
         if self._parameters is not None and not self._updating:
             self._parameters.volumes = list(self.ui.volumeSelector.checkedNodes())
+            self._act(self._prepare)
             self._act(self._sync_volumes)
             self.update()
 

@@ -93,7 +93,9 @@ def summary(cases: Sequence[Case], missing: Sequence[str], helpers: Sequence[str
     """What was matched, for the panel."""
     if not helpers:
         return f"{len(cases)} scans to train on."
-    shown = [f"{case.name} with {', '.join(helper.text for helper in case.helpers)}" for case in cases[:3]]
-    more = f" and {len(cases) - 3} more" if len(cases) > 3 else ""
-    text = f"{len(cases)} cases: {'; '.join(shown)}{more}." if cases else "No case has all contrasts."
-    return " ".join([text, *missing[:3], *([f"{len(missing) - 3} more are incomplete."] if len(missing) > 3 else [])])
+    if not cases:
+        text = "No case has all contrasts."
+    else:
+        first = cases[0]
+        text = f"{len(cases)} cases, such as {first.name} with {', '.join(helper.text for helper in first.helpers)}."
+    return " ".join([text, *missing[:2], *([f"{len(missing) - 2} more are incomplete."] if len(missing) > 2 else [])])

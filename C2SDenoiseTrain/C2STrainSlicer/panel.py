@@ -30,13 +30,14 @@ class Panel:
         self._absent = install.missing([f"torch{install.TORCH}", *self._requirements])
         self._parameters: Any = None
         self._updating = False
-        self.data = DataPanel(ui, self.act, self.update)
+        self.data = DataPanel(ui, self.act, self._install, self.update)
         self.recipe = RecipePanel(ui, self.act, self.update)
         self.train = TrainPanel(ui, self.act, self._start, self._resume)
         self._timing: job.Task | None = None
         ui.estimateButton.clicked.connect(self._on_estimate)
         ui.copyButton.clicked.connect(self._on_copy)
         ui.outputFolderEdit.currentPathChanged.connect(self._on_folder)
+        ui.estimateLabel.setVisible(False)
         ui.logText.setMaximumBlockCount(job.LOG_LINES)
         job.shared(trainrun.WORKER).on_log = self.train.log
 
@@ -167,6 +168,7 @@ class Panel:
         order = events.EstimateJob(
             job.new_id(), config.to_dict(), len(self.data.helpers), self._parameters.device.value
         )
+        self.ui.estimateLabel.setVisible(True)
         self.ui.estimateLabel.setText(_("timing some steps…"))
 
         def ended(ending: events.Message) -> None:

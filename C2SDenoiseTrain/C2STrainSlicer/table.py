@@ -11,10 +11,10 @@ import qt
 from C2STrainSlicer.scans import Row
 
 COLUMNS = {
-    "Scan": (125, "Ticked: used for training."),
+    "Scan": (150, "Ticked: used for training."),
     "Contrast": (62, "Guessed from the name; click twice to change it."),
     "SNR": (42, "Signal over noise in the tissue."),
-    "Note": (130, "What to know of this scan, or why it cannot be used."),
+    "Note": (125, "What to know of this scan, or why it cannot be used."),
     "Group": (70, "Scans of one patient or session; click twice to change it."),
     "σ": (50, "Estimated noise, in the scan's own unit."),
     "Size": (100, "Columns × rows × slices, and frames of a time series."),

@@ -109,7 +109,7 @@ class TrainPanel:
             if training.failure is not None:
                 if training.failure.traceback:
                     self.log(training.failure.traceback)
-                self.message = status.failed(f"{training.failure.message} {training.failure.advice}".strip())
+                self.message = status.failed(failure_text(training))
             else:
                 self.message = html.escape(_end_text(training))
             self._fill_unfinished()
@@ -134,12 +134,17 @@ class TrainPanel:
         for section in (ui.dataSection, ui.recipeSection, ui.modelSection):
             section.setEnabled(not busy)
         ui.resumeButton.setEnabled(not busy and bool(self._chosen_folder()))
+        sentence = str(training.numbers.get("sentence", "")) if training is not None and not busy else ""
+        ui.resultLabel.setText(sentence)
+        ui.resultLabel.setVisible(bool(sentence))
         has_report = training is not None and bool(training.report)
         ui.reportButton.setEnabled(has_report)
         if busy:
             self._show_progress(training)
         elif self.message:
             ui.statusLabel.setText(self.message)
+        elif not ui.statusLabel.text:
+            ui.statusLabel.setText(_("Choose scans under Data, a recipe, and a name for the model."))
 
     def _show_progress(self, training: Training) -> None:
         ui = self.ui
@@ -172,7 +177,8 @@ class TrainPanel:
         active = self.training.plan.folder if self.busy else None
         found = [r for r in record.unfinished([cards.models_folder(), *remembered_folders()]) if r.folder != active]
         for plan in found:
-            box.addItem(f"{plan.out.stem} ({plan.out.parent})", str(plan.folder))
+            box.addItem(plan.out.stem, str(plan.folder))
+            box.setItemData(box.count - 1, str(plan.out.parent), qt.Qt.ToolTipRole)
         self.ui.resumeBox.setEnabled(bool(found))
         if found and not self.busy and not self.message:
             self.ui.statusLabel.setText(
@@ -289,15 +295,19 @@ def progress_text(training: Training) -> str:
     return ", ".join(parts)
 
 
+def failure_text(training: Training) -> str:
+    """What happened; where something was saved, the way on is Resume."""
+    failure = training.failure
+    if training.plan.resumable:
+        return f"{failure.message} " + _("Resume goes on from what was saved last.")
+    return f"{failure.message} {failure.advice}".strip()
+
+
 def _end_text(training: Training) -> str:
-    sentence = str(training.numbers.get("sentence", ""))
     if training.state == "done":
-        return _("Done: the model {name} is ready.").format(name=training.plan.out.stem) + f" {sentence}"
+        return _("Done: the model {name} is ready.").format(name=training.plan.out.stem)
     if training.plan.out.exists():
-        return (
-            _("Stopped. The best so far is the model {name}; Resume goes on.").format(name=training.plan.out.stem)
-            + f" {sentence}"
-        )
+        return _("Stopped. The best so far is the model {name}; Resume goes on.").format(name=training.plan.out.stem)
     if training.plan.resumable:
         return _("Stopped. What was saved last is kept; Resume goes on.")
     return _("Stopped before the first look at the held-back slices, so there is no model yet.")

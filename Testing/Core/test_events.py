@@ -24,7 +24,9 @@ EXAMPLES = [
     events.EvidenceJob("4", "a.npy", "b.npy", 1.5, "r.npy"),
     events.InspectJob("5", ("x.nii.gz", "y"), "thumbs"),
     events.EstimateJob("e", {"steps": 3}, 2, "cpu"),
-    events.ReportJob("r", "m.safetensors", "report.html", ({"target": "a.npy"},), ({"step": 1, "loss": 0.5},), "", "cpu"),
+    events.ReportJob(
+        "r", "m.safetensors", "report.html", ({"target": "a.npy"},), ({"step": 1, "loss": 0.5},), "", "cpu"
+    ),
     events.CheckJob("6"),
     events.CancelJob("6"),
     events.PauseJob("6", False),

@@ -22,7 +22,7 @@ def test_from_a_folder_to_a_model_in_use(bench, models, tmp_path, monkeypatch):
     training = start(bench, widget)
     assert not widget.ui.startButton.enabled and widget.ui.stopButton.enabled
     until_end(bench, training)
-    assert "from folder is ready" in widget.ui.statusLabel.text and "noise variance" in widget.ui.statusLabel.text
+    assert "from folder is ready" in widget.ui.statusLabel.text and "noise variance" in widget.ui.resultLabel.text
     card = read_card(models / "from folder.safetensors")
     assert (card.contrasts, card.anatomy, card.trained_on) == (("T1W",), "phantom", ("p1_T1W", "p2_T1W"))
     assert [point["step"] for point in training.history] == [4, 8, 12]
