@@ -125,7 +125,6 @@ class C2SDenoiseTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = C2SDenoiseTrainLogic()
         self.panel = Panel(self.ui, self.logic, REQUIREMENTS)
-        closing.watch()
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
@@ -261,11 +260,13 @@ class C2SDenoiseTrainLogic(ScriptedLoadableModuleLogic):
         onEnd: Any = None,
     ) -> trainrun.Training:
         """Start the training of cases as in `TrainJob`; returns at once."""
+        closing.watch()
         plan = Record(Path(out), cases, config.to_dict(), card, device, report, slices)
         return trainrun.Training(plan, on_change=onChange, on_end=onEnd)
 
     def resume(self, folder: Any, wait: bool = True, onChange: Any = None, onEnd: Any = None) -> trainrun.Training:
         """Go on with a training that was stopped or that crashed: its folder (`.training`) or its model file."""
+        closing.watch()
         started = trainrun.Training(Record.load(folder), True, onChange, onEnd)
         return self._waited(started) if wait else started
 

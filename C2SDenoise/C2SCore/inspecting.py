@@ -56,9 +56,10 @@ def look(path: str, thumbnail: Path | None = None) -> Facts:
     snr = signal / sigma if sigma > 0 else None
     if thumbnail is not None:
         thumbnail.write_bytes(png(small(voxels[len(voxels) // 2], THUMBNAIL)))
+    clean = snr is None or snr > CLEAN_SNR
     checks = {
-        "interpolated": not spectrum.white,
-        "clean": snr is None or snr > CLEAN_SNR,
+        "interpolated": not spectrum.white and not clean,  # without noise, its spectrum is anatomy's
+        "clean": clean,
         "saturated": _saturated(voxels),
     }
     flags = tuple(name for name, holds in checks.items() if holds)

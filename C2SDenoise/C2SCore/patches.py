@@ -185,12 +185,16 @@ def _turned(values: np.ndarray, turn: int, flip: bool) -> np.ndarray:
 
 def hold_back(cases: Sequence[Case], fraction: float, seed: int) -> list[tuple[int, int]]:
     """(case, slice) pairs kept for validation: `fraction` of the slices, evenly spread, none next to another where
-    that is possible.
+    that is possible. Scans of one group show the same anatomy: the same slice of all of them is held back.
     """
-    everything = [(c, int(k)) for c, case in enumerate(cases) for k in case.slices]
-    if fraction <= 0 or len(everything) < 4:
+    places: dict[tuple[object, int], list[tuple[int, int]]] = {}
+    for c, case in enumerate(cases):
+        for k in case.slices:
+            places.setdefault((case.group or c, int(k)), []).append((c, int(k)))
+    units = list(places.values())
+    if fraction <= 0 or len(units) < 4:
         return []
-    wanted = max(1, min(round(fraction * len(everything)), 64))
+    wanted = max(1, min(round(fraction * len(units)), 64))
     offset = np.random.default_rng(seed).random()
-    positions = ((np.arange(wanted) + offset) * len(everything) / wanted).astype(int) % len(everything)
-    return [everything[p] for p in sorted(set(positions.tolist()))]
+    positions = ((np.arange(wanted) + offset) * len(units) / wanted).astype(int) % len(units)
+    return [pair for p in sorted(set(positions.tolist())) for pair in units[p]]

@@ -164,9 +164,10 @@ def test_what_cannot_be_started_says_why(bench, models, tmp_path):
 
 def test_closing_slicer_asks(bench, models, tmp_path):
     """While nothing runs, it closes; while a training runs, the answer decides."""
-    from C2STrainSlicer import trainrun
-
     open_train(bench, "closing")
+    from C2STrainSlicer import closing, trainrun
+
+    closing.watch()
     window = slicer.util.mainWindow()
     window.show()
     assert window.close()

@@ -1,0 +1,139 @@
+"""What the worker does around a training: look at scans, measure without a clean image, convert, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+
+from C2SCore import events, inspecting, trainjobs, trainreport
+from C2SCore.errors import Cancelled
+from C2SCore.patches import Case, hold_back
+from C2SCore.scoring import noise_left
+from C2SCore.worker import Context, Orders
+
+
+def scan(sigma: float = 12.0, count: int = 5, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    j, i = np.mgrid[-1:1:96j, -1:1:80j]
+    plane = 200.0 * (j**2 + i**2 < 0.8) - 60.0 * ((j - 0.2) ** 2 + i**2 < 0.1)
+    return (plane + sigma * rng.standard_normal((count, 96, 80))).astype(np.float32)
+
+
+def context(job: events.Job, heard: list | None = None) -> Context:
+    return Context(job, Orders(), (heard if heard is not None else []).append)
+
+
+def look(tmp_path: Path, voxels: np.ndarray) -> inspecting.Facts:
+    path = tmp_path / "s.nrrd"
+    sitk.WriteImage(sitk.GetImageFromArray(voxels), str(path))
+    return inspecting.look(str(path))
+
+
+def test_a_scan_is_measured_and_pictured(tmp_path):
+    np.save(tmp_path / "s.npy", scan())
+    facts = inspecting.look(str(tmp_path / "s.npy"), tmp_path / "t.png")
+    assert facts.shape == (5, 96, 80) and facts.flags == () and facts.frames == 1
+    assert facts.sigma == pytest.approx(12, rel=0.15) and facts.snr == pytest.approx(200 / 12, rel=0.2)
+    picture = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "t.png")))
+    assert picture.shape == (48, 40) and picture[24, 20] > 150 and picture[0, 0] < 50
+
+
+def test_flags_name_what_is_wrong(tmp_path):
+    k_space = np.fft.fftshift(np.fft.fft2(scan()), axes=(1, 2))
+    k_space[:, :20], k_space[:, 76:] = 0, 0
+    filled = np.fft.ifft2(np.fft.ifftshift(k_space, axes=(1, 2))).real.astype(np.float32)
+    assert look(tmp_path, filled).flags == ("interpolated",)
+    assert look(tmp_path, scan(sigma=0.5)).flags == ("clean",)
+    assert look(tmp_path, np.clip(scan(sigma=30), 0, 210).astype(np.uint8)).flags == ("saturated",)
+
+
+def test_colours_are_written_as_they_are(tmp_path):
+    colours = np.random.default_rng(0).integers(0, 255, (7, 5, 3), dtype=np.uint8)
+    (tmp_path / "c.png").write_bytes(inspecting.png(colours))
+    assert np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "c.png"))), colours)
+
+
+class Stub:
+    """A denoiser that keeps a share of the image."""
+
+    neighbours = contrasts = 0
+
+    def __init__(self, share: float) -> None:
+        self.share = share
+
+    def __call__(self, x, sigma, aux=None, sigma_data=None):
+        return self.share * x
+
+
+def test_noise_left_is_one_for_the_scan_itself_and_true_for_a_known_estimator():
+    clean, sigma = scan(sigma=0), 12.0
+    case = Case("s", scan(sigma, seed=3), sigma=sigma)
+    case.prepare()
+    cpu = torch.device("cpu")
+    assert noise_left(Stub(1.0), [case], [], cpu) == pytest.approx(1.0, abs=0.02)
+    share = 0.97  # |share x_d - x_0|^2 = share^2 sigma^2 + (1 - share)^2 x_0^2, over tissue
+    bright = clean[0, 20:76, 20:60]
+    expected = share**2 + (1 - share) ** 2 * float((bright**2).mean()) / sigma**2
+    assert noise_left(Stub(share), [case], [], cpu) == pytest.approx(expected, rel=0.1)
+
+
+def test_a_folder_is_looked_through_and_what_is_broken_is_named(tmp_path):
+    sitk.WriteImage(sitk.GetImageFromArray(scan()), str(tmp_path / "good.nrrd"))
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "bad.nii").write_bytes(b"no")
+    sitk.WriteImage(sitk.GetImageFromArray(np.full((3, 40, 40), 5, np.int16)), str(tmp_path / "sub" / "flat.nrrd"))
+    job, heard = events.InspectJob("i", (str(tmp_path),), str(tmp_path)), []
+    trainjobs.inspect(job, context(job, heard))
+    found = {Path(m.path).name: m for m in heard if isinstance(m, events.Inspected)}
+    assert set(found) == {"good.nrrd", "bad.nii", "flat.nrrd"}
+    assert not found["good.nrrd"].problem and Path(found["good.nrrd"].thumbnail).is_file()
+    assert found["bad.nii"].problem and found["flat.nrrd"].problem
+
+
+def test_cases_are_converted_once_onto_one_grid_and_cleared_away(tmp_path):
+    frames = [sitk.GetImageFromArray(scan(seed=n)) for n in range(2)]
+    sitk.WriteImage(sitk.JoinSeries(frames), str(tmp_path / "four.nii"))
+    other = sitk.GetImageFromArray(scan(seed=9)[:, ::2, ::2])
+    other.SetSpacing((2, 2, 1))
+    sitk.WriteImage(other, str(tmp_path / "other.nrrd"))
+    four, helper = str(tmp_path / "four.nii"), str(tmp_path / "other.nrrd")
+    facts = ({"target": four, "frame": 1, "auxiliary": [helper], "name": "second", "group": "g"},)
+    job = events.TrainJob("t", str(tmp_path / "m.safetensors"), facts)
+    with trainjobs.Converted(tmp_path / "run", facts, context(job)) as cases:
+        assert isinstance(cases[0].target, np.memmap)
+        assert np.allclose(cases[0].target, scan(seed=1), atol=1e-4)
+        assert cases[0].auxiliary[0].shape == (5, 96, 80) and cases[0].group == "g"
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_cancelled_conversion_leaves_nothing(tmp_path):
+    np.save(tmp_path / "a.npy", scan())
+    job = events.TrainJob("t", str(tmp_path / "m.safetensors"), ({"target": str(tmp_path / "a.npy")},))
+    given_up = context(job)
+    given_up._orders.cancelled.set()
+    with pytest.raises(Cancelled), trainjobs.Converted(tmp_path / "run", job.cases, given_up):
+        pass
+    assert not (tmp_path / "run").exists()
+
+
+def test_repetitions_are_held_back_together():
+    cases = [Case(str(n), scan(), group=("a" if n < 2 else None)) for n in range(3)]
+    for case in cases:
+        case.slices = np.arange(5)
+    held = hold_back(cases, 0.3, seed=0)
+    assert held and {k for c, k in held if c == 0} == {k for c, k in held if c == 1}
+    assert {k for c, k in held if c == 0} or {k for c, k in held if c == 2}
+
+
+def test_words_of_others_are_escaped_in_the_report():
+    text = trainreport.table(("a", "b"), [("<script>", "1 & 2")])
+    assert "<script>" not in text and "&lt;script&gt;" in text and "1 &amp; 2" in text
+    assert trainreport.svg_curve([{"step": 1, "loss": 2.0}], "loss", "#000") == ""
+    curve = trainreport.svg_curve(
+        [{"step": 1, "loss": 2.0}, {"step": 3, "loss": None}, {"step": 5, "loss": 1.0}], "loss", "#000"
+    )
+    assert curve.count(",") == 2 and "step 5" in curve
