@@ -302,7 +302,7 @@ class C2SDenoiseTrainTest(ScriptedLoadableModuleTest):
         )
         self.delayDisplay("Training on a phantom")
         with tempfile.TemporaryDirectory() as folder:
-            settings = {"steps": 12, "minutes": 0.0, "validate_every": 6, "patch": 32, "batch": 4}
+            settings = {"initial": "", "steps": 12, "minutes": 0.0, "validate_every": 6, "patch": 32, "batch": 4}
             done = C2SDenoiseTrainLogic().train(
                 [source], str(Path(folder) / "phantom.safetensors"), config=settings, report=False
             )

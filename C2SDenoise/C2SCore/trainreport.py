@@ -116,7 +116,7 @@ def _denoised(entry: Model, case: Case, k: int, device: str) -> np.ndarray:
     low, high = max(k - 1, 0), k + 2
     block = np.asarray(case.target[low:high], np.float32)
     others = [np.asarray(a[low:high], np.float32) for a in case.auxiliary] if entry.card.auxiliary else []
-    options = denoising.Options(sigma=float(case.sigmas[k]), noise="gaussian", device=device)
+    options = denoising.Options(sigma=float(case.sigmas[k]), device=device)
     return denoising.denoise(block, entry, options, others).estimate[k - low]
 
 

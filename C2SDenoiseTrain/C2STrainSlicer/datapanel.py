@@ -104,17 +104,19 @@ class DataPanel:
             if broken:
                 text += " " + _("{number} cannot be used; the note says why.").format(number=broken)
         self.ui.dataLabel.setText(text)
+        problem = self.problem()
+        self.ui.matchLabel.setText(problem or (matching.summary(*self.cases(), self.helpers) if usable else ""))
+
+    def problem(self) -> str:
+        """What is wrong with the name pattern; empty if nothing."""
         try:
-            cases, missing = self.cases()
-            self.ui.matchLabel.setText(matching.summary(cases, missing, self.helpers) if usable else "")
+            self.cases()
         except UserError as error:
-            self.ui.matchLabel.setText(str(error))
+            return str(error)
+        return ""
 
     def warnings(self, config: dict[str, Any], scratch: bool) -> list[str]:
-        try:
-            return guidance.warnings(self.cases()[0], config, scratch)
-        except UserError:
-            return []
+        return [] if self.problem() else guidance.warnings(self.cases()[0], config, scratch)
 
     # ---- which scans
 

@@ -29,6 +29,7 @@ class Inspection:
         self._folder: tempfile.TemporaryDirectory | None = None
         self._tasks: list[job.Task] = []
         self._waiting = 0
+        self._queued: set[str] = set()  # volumes that wait for their turn
 
     @property
     def busy(self) -> bool:
@@ -42,14 +43,19 @@ class Inspection:
 
     def nodes(self, identifiers: Sequence[str]) -> None:
         """Volumes of the scene, each written to a temporary file first, one at each turn of the event loop."""
-        for identifier in identifiers:
+        for identifier in set(identifiers) - self._queued:
+            self._queued.add(identifier)
             self._waiting += 1
             self._worker.defer(lambda identifier=identifier: self._node(identifier))
 
     def _node(self, identifier: str) -> None:
         self._waiting -= 1
+        wanted = identifier in self._queued
+        self._queued.discard(identifier)
         node = slicer.mrmlScene.GetNodeByID(identifier)
-        if node is None:
+        if node is None or not wanted:
+            if not self.busy:
+                self._on_end("")
             return
         try:
             path = Path(self._place()) / f"{identifier}.npy"
@@ -90,6 +96,8 @@ class Inspection:
         return self._folder.name
 
     def stop(self) -> None:
+        """Give up what is being read and what waits."""
+        self._queued.clear()
         for task in self._tasks:
             task.cancel()
         self._tasks = []

@@ -83,6 +83,10 @@ class Panel:
             found = self.data.warnings(config, not config["initial"])
         except UserError as error:
             found = [str(error)]
+        number = len(self.data.cases()[0]) if not self.data.problem() else 0
+        ready = _("Ready to train on {number} scans.").format(number=number)
+        self.train.hint = ready if number else _("Choose scans under Data, a recipe, and a name for the model.")
+        self.train.update()
         text = "<br>".join(f"⚠ {html.escape(warning)}" for warning in found)
         self.ui.warningsLabel.setText(text)
         self.ui.warningsLabel.setVisible(bool(found))

@@ -1,4 +1,4 @@
-"""The sections Train and My models of the panel: start, pause, stop, resume, look, use."""
+"""The section Train of the panel: start, pause, stop, resume, look."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ import slicer
 from slicer.i18n import tr as _
 
 from C2SCore import card as cards
-from C2SCore import events
-from C2SCore.errors import UserError
-from C2SSlicer import job, models, status
-from C2STrainSlicer import library, record, trainrun
+from C2SSlicer import job, status
+from C2STrainSlicer import record, trainrun
+from C2STrainSlicer.modelpanel import ModelPanel
 from C2STrainSlicer.monitor import Monitor
 from C2STrainSlicer.trainrun import Training
 
@@ -30,8 +29,10 @@ class TrainPanel:
     ):
         self.ui, self._act, self._start, self._resume = ui, act, start, resume
         self.monitor = Monitor()
+        self.models = ModelPanel(ui, act, self._say, self._fill_unfinished)
         self.training: Training | None = None
-        self.message = ""
+        self.message = ""  # what happened last
+        self.hint = self.offer = ""  # what to do when nothing has happened yet; the training that could be resumed
         ui.startButton.clicked.connect(self._on_start)
         ui.pauseButton.clicked.connect(self._on_pause)
         ui.stopButton.clicked.connect(self._on_stop)
@@ -39,11 +40,6 @@ class TrainPanel:
         ui.resumeButton.clicked.connect(self._on_resume)
         ui.resumePathEdit.currentPathChanged.connect(self._on_resume_path)
         ui.reportButton.clicked.connect(self._on_report)
-        ui.useButton.clicked.connect(self._on_use)
-        ui.exportButton.clicked.connect(self._on_export)
-        ui.importButton.clicked.connect(self._on_import)
-        ui.removeButton.clicked.connect(self._on_remove)
-        ui.ownBox.currentIndexChanged.connect(self._on_own)
 
     @property
     def busy(self) -> bool:
@@ -55,7 +51,7 @@ class TrainPanel:
             self.training = trainrun.running()
             self.training.on_change, self.training.on_end = self._changed, self._ended
         self._fill_unfinished()
-        self._fill_own()
+        self.models.fill()
         self.update()
 
     def close(self) -> None:
@@ -113,7 +109,7 @@ class TrainPanel:
             else:
                 self.message = html.escape(_end_text(training))
             self._fill_unfinished()
-            self._fill_own(training.plan.out.stem if training.plan.out.exists() else "")
+            self.models.fill(training.plan.out.stem if training.plan.out.exists() else "")
 
         self._act(act)
         self.update()
@@ -143,17 +139,17 @@ class TrainPanel:
             self._show_progress(training)
         elif self.message:
             ui.statusLabel.setText(self.message)
-        elif not ui.statusLabel.text:
-            ui.statusLabel.setText(_("Choose scans under Data, a recipe, and a name for the model."))
+        else:
+            ui.statusLabel.setText(self.offer or self.hint)
 
     def _show_progress(self, training: Training) -> None:
         ui = self.ui
         if training.finished:
             return
-        known = training.steps > 0 and training.state in ("running", "paused")
-        ui.progressBar.setMaximum(1000 if known else 0)
-        if known:
-            ui.progressBar.setValue(round(1000 * self._fraction(training)))
+        fraction = self._fraction(training)
+        ui.progressBar.setMaximum(0 if fraction is None else 1000)
+        if fraction is not None:
+            ui.progressBar.setValue(round(1000 * fraction))
         pausable = training.state in ("running", "paused")
         if ui.pauseButton.enabled != pausable:
             ui.pauseButton.setEnabled(pausable)
@@ -161,8 +157,11 @@ class TrainPanel:
         ui.stopButton.setEnabled(training.state != "stopping")
         ui.statusLabel.setText(progress_text(training))
 
-    def _fraction(self, training: Training) -> float:
-        """Of the time where there is a budget, else of the steps."""
+    def _fraction(self, training: Training) -> float | None:
+        """Of the scans while they are read; of the time where there is a budget, else of the steps. None: unknown."""
+        if training.stage not in ("train", "paused") or training.state not in ("running", "paused"):
+            done, total = training.part
+            return done / total if total > 1 else None
         minutes = float(training.plan.config.get("minutes") or 0)
         by_steps = training.step / max(training.steps, 1)
         if minutes and training.seconds_left is not None:
@@ -180,10 +179,8 @@ class TrainPanel:
             box.addItem(plan.out.stem, str(plan.folder))
             box.setItemData(box.count - 1, str(plan.out.parent), qt.Qt.ToolTipRole)
         self.ui.resumeBox.setEnabled(bool(found))
-        if found and not self.busy and not self.message:
-            self.ui.statusLabel.setText(
-                _("The training {name} was not finished. Resume goes on with it.").format(name=found[0].out.stem)
-            )
+        words = _("The training {name} was not finished. Resume goes on with it.")
+        self.offer = words.format(name=found[0].out.stem) if found else ""
 
     def _chosen_folder(self) -> str:
         path = self.ui.resumePathEdit.currentPath
@@ -201,76 +198,9 @@ class TrainPanel:
     def _on_report(self) -> None:
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(self.training.report))
 
-    def _fill_own(self, chosen: str = "") -> None:
-        box = self.ui.ownBox
-        before = chosen or (box.itemData(box.currentIndex) if box.count else "")
-        blocked = box.blockSignals(True)
-        box.clear()
-        for entry in library.own():
-            box.addItem(entry.name, entry.name)
-        box.setCurrentIndex(max(box.findData(before), 0) if box.count else -1)
-        box.blockSignals(blocked)
-        self._on_own(box.currentIndex)
-
-    def _on_own(self, index: int) -> None:
-        entry = next((e for e in library.own() if e.name == self._own()), None)
-        self.ui.ownLabel.setText(models.summary(entry.card) if entry else _("No model of your own yet."))
-        self.ui.ownBox.setToolTip(models.details(entry) if entry else _("Models that were trained or imported here."))
-        for button in (self.ui.useButton, self.ui.exportButton, self.ui.removeButton):
-            button.setEnabled(entry is not None)
-
-    def _own(self) -> str:
-        box = self.ui.ownBox
-        return box.itemData(box.currentIndex) if box.count else ""
-
-    def _on_use(self) -> None:
-        """Open C2S Denoise with this model."""
-
-        def act() -> None:
-            from C2SDenoise import C2SDenoiseLogic
-
-            C2SDenoiseLogic().getParameterNode().model = self._own()
-            slicer.util.selectModule("C2SDenoise")
-
-        self._act(act)
-
-    def _on_export(self) -> None:
-        def act() -> None:
-            self._say(
-                _("Exported to {path}.").format(path=library.export(self._own(), self.ui.exportPathEdit.currentPath))
-            )
-
-        self._act(act)
-
-    def _on_import(self) -> None:
-        def act() -> None:
-            path = self.ui.importPathEdit.currentPath
-            if not path:
-                raise UserError("No file is chosen. Choose a model file (.safetensors) and press Import.")
-            name = models.import_file(path)
-            self._fill_own(name)
-            self._say(_("Imported as {name}.").format(name=name))
-
-        self._act(act)
-
-    def _on_remove(self) -> None:
-        def act() -> None:
-            name = self._own()
-            question = _("Remove the model {name} and its training from this computer?").format(name=name)
-            if slicer.util.confirmOkCancelDisplay(question, "C2S Train"):
-                library.remove(name)
-                self._fill_own()
-                self._fill_unfinished()
-                self._say(_("{name} was removed.").format(name=name))
-
-        self._act(act)
-
     def _say(self, text: str) -> None:
         self.message = html.escape(text)
         self.update()
-
-    def worker_log(self, message: events.Message | str) -> None:
-        self.log(str(message))
 
 
 def progress_text(training: Training) -> str:
@@ -280,6 +210,10 @@ def progress_text(training: Training) -> str:
     parts = [words.get(training.state) or stages.get(training.stage, training.stage)]
     if training.state == "preparing":
         parts = [training.stage]
+    elif training.stage in ("Reading scans", "prepare") and training.state == "running":
+        parts.append(
+            _("{done} of {total}").format(done=min(training.part[0] + 1, training.part[1]), total=training.part[1])
+        )
     if training.step:
         parts.append(_("step {step}").format(step=training.step))
         slices = training.plan.slices
@@ -305,7 +239,10 @@ def failure_text(training: Training) -> str:
 
 def _end_text(training: Training) -> str:
     if training.state == "done":
-        return _("Done: the model {name} is ready.").format(name=training.plan.out.stem)
+        text = _("Done: the model {name} is ready.").format(name=training.plan.out.stem)
+        if training.plan.out.parent == cards.models_folder():
+            return text
+        return text + " " + _("Import {path} under My models to use it here.").format(path=training.plan.out)
     if training.plan.out.exists():
         return _("Stopped. The best so far is the model {name}; Resume goes on.").format(name=training.plan.out.stem)
     if training.plan.resumable:

@@ -63,6 +63,7 @@ class Training:
         self.on_change, self.on_end = on_change, on_end
         self.state, self.stage = "preparing", "Preparing"
         self.step = self.steps = self.memory = 0
+        self.part = (0, 0)  # of the present stage: done, in all
         self.seconds_left: float | None = None
         self.device = ""
         self.preview, self.preview_name = "", ""
@@ -152,7 +153,7 @@ class Training:
 
     def _received(self, message: events.Message) -> None:
         if isinstance(message, events.Progress):
-            self.stage = message.stage
+            self.stage, self.part = message.stage, (message.done, message.total)
             self.seconds_left, self.device = message.seconds_left, message.device or self.device
             self.memory = message.memory or self.memory
             if message.stage in ("train", "paused"):

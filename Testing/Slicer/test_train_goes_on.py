@@ -89,6 +89,10 @@ def test_killed_moved_and_resumed(bench, models, tmp_path):
     bench.exit(widget)
     bench.enter(widget)
     assert "killed" in unfinished(widget)
+    widget.panel.train.message = ""
+    bench.exit(widget)
+    bench.enter(widget)
+    assert "was not finished. Resume goes on" in widget.ui.statusLabel.text
 
     moved = tmp_path / "there"
     shutil.move(home, moved)
@@ -148,8 +152,27 @@ def test_two_trainings_in_one_folder_are_refused(bench, models, tmp_path):
     shutil.rmtree(folder)
 
 
-def test_what_cannot_be_started_says_why(bench, models, tmp_path):
+def test_the_self_test_passes(bench, models):
+    bench.load_module(MODULE)
+    from C2SDenoiseTrain import C2SDenoiseTrainTest
+
+    C2SDenoiseTrainTest().runTest()
+
+
+def test_what_cannot_be_started_says_why(bench, models, tmp_path, monkeypatch):
+    from C2SSlicer import install
+
     widget = open_train(bench, "tiny")
+    with monkeypatch.context() as patched:  # a Slicer without the packages, whose user declines
+        patched.setattr(widget.panel, "_absent", ["h5py>=3.8"])
+        patched.setattr(install, "ensure", lambda wanted: False)
+        widget.ui.dataFolderEdit.setCurrentPath(str(tmp_path))
+        bench.click(widget.ui.readButton)
+        assert "Nothing was installed" in widget.ui.statusLabel.text
+        assert not widget.panel.data.inspection.busy
+    widget.ui.dataFolderEdit.setCurrentPath(str(tmp_path / "nowhere"))
+    bench.click(widget.ui.readButton)
+    assert "is not a folder" in widget.ui.statusLabel.text
     bench.click(widget.ui.startButton)
     assert "no scan to train on" in widget.ui.statusLabel.text
     broken = sessions(tmp_path, count=1) / "broken.nrrd"
