@@ -175,15 +175,16 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join(lines)
 
 
-def write_results(folder: Path, name: str, values: dict[str, Any], text: str) -> None:
-    """`name`.json with everything and `name`.md with what a person reads; the text is printed as well."""
+def write_results(folder: Path, name: str, values: dict[str, Any], text: str, show: bool = True) -> None:
+    """`name`.json with everything and `name`.md with what a person reads, which is printed as well if `show`."""
     write_json(folder / f"{name}.json", values)
     facts = values["environment"]
     machine = f"{facts['processor']}, {facts['threads']} threads" + (f", {facts['gpu']}" if facts["gpu"] else "")
     made = f"Made by `{facts['command']}` on {facts['date'][:10]}, commit {facts['commit']}, {machine}."
     with atomic(folder / f"{name}.md", ".md") as temporary:
         temporary.write_text(f"{text.strip()}\n\n{made}\n", encoding="utf-8")
-    print(text.strip(), flush=True)
+    if show:
+        print(text.strip(), flush=True)
 
 
 def probability(p: float) -> str:

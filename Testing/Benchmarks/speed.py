@@ -7,13 +7,14 @@ imports   what the user interface imports, in a fresh process
 memory    peak memory of denoising a large volume, in a process of its own
 cuda      256 x 256 x 256 from file to file, where there is such a device
 
-Writes speed.json and speed.md.
+Writes speed.json and speed.md, after every part; with --only, the other parts stay as they were.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -59,53 +60,61 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     options = made.parse_args(arguments)
     common.prepare(options)
     device = choose_device("auto")
-    values: dict[str, Any] = {
-        "environment": common.environment(options.seed),
-        "device": device.type,
-        "dtype": str(fast_dtype(device)).removeprefix("torch."),
-    }
-    rows: list[tuple[str, str, str, str]] = []
     noisy = _noisy_head(options)
+    measure = {
+        "forward": lambda: forward_ratios(options.sizes, device, options.side, options.rounds),
+        "train": lambda: {s: training_ratio(s, device, noisy, options.rounds) for s in options.sizes},
+        "volume": lambda: _volume(options, noisy),
+        "imports": _imports,
+        "memory": lambda: _memory(options),
+        "cuda": lambda: _cuda(options) if torch.cuda.is_available() else None,
+    }
+    values = _earlier(options)
+    values |= {"environment": common.environment(options.seed), "device": device.type}
+    values["dtype"] = str(fast_dtype(device)).removeprefix("torch.")
     for part in options.only:
         print(f"... {part}", flush=True)
-        if part == "forward":
-            values[part] = forward_ratios(options.sizes, device, options.side, options.rounds)
-            rows += [_ratio_row(f"forward pass, {s}", values[part][s], TARGETS[part]) for s in options.sizes]
-        elif part == "train":
-            values[part] = {s: training_ratio(s, device, noisy, options.rounds) for s in options.sizes}
-            rows += [_ratio_row(f"training step, {s}", values[part][s], TARGETS[part]) for s in options.sizes]
+        values.setdefault("load", {})[part] = round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None
+        values[part] = measure[part]()
+        # After every part: one that fails or takes too long costs nothing of the others.
+        common.write_results(options.out, "speed", values, _text(values), show=part == options.only[-1])
+    return values
+
+
+def _earlier(options: argparse.Namespace) -> dict[str, Any]:
+    """With --only: the parts measured before, which stay in the table."""
+    path = options.out / "speed.json"
+    if set(options.only) == set(PARTS) or not path.is_file():
+        return {}
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _text(values: dict[str, Any]) -> str:
+    rows: list[tuple[str, str, str, str]] = []
+    for part in (p for p in PARTS if p in values):
+        found = values[part]
+        if part in ("forward", "train"):
+            what = "forward pass" if part == "forward" else "training step"
+            rows += [_ratio_row(f"{what}, {size}", ratio, TARGETS[part]) for size, ratio in found.items()]
         elif part == "volume":
-            values[part] = _volume(options, noisy)
-            rows += _volume_rows(values[part])
+            rows += _volume_rows(found)
         elif part == "imports":
-            values[part] = _imports()
-            fine = values[part]["seconds"] < TARGETS[part] and not values[part]["torch"]
-            shown = f"{values[part]['seconds']:.3f} s, torch {'imported' if values[part]['torch'] else 'not imported'}"
+            fine = found["seconds"] < TARGETS[part] and not found["torch"]
+            shown = f"{found['seconds']:.3f} s, torch {'imported' if found['torch'] else 'not imported'}"
             rows.append(("importing events, config and card", shown, "< 0.2 s, torch not imported", _yes(fine)))
         elif part == "memory":
-            values[part] = _memory(options)
-            rows.append(_memory_row(values[part]))
-        elif torch.cuda.is_available():
-            values[part] = _cuda(options)
-            shown = f"{values[part]['seconds']:.2f} s ({values[part]['device']})"
-            rows.append(
-                (
-                    "256 x 256 x 256, file to file",
-                    shown,
-                    "< 1 s on an H200",
-                    _yes(values[part]["seconds"] < TARGETS[part]),
-                )
-            )
-        else:
+            rows.append(_memory_row(found))
+        elif found is None:
             rows.append(("256 x 256 x 256, file to file", "no CUDA device here", "< 1 s on an H200", "-"))
-    text = (
-        f"# Speed\n\nDevice {device.type}, {values['dtype']}.\n\n"
+        else:
+            shown, fine = f"{found['seconds']:.2f} s ({found['device']})", found["seconds"] < TARGETS[part]
+            rows.append(("256 x 256 x 256, file to file", shown, "< 1 s on an H200", _yes(fine)))
+    load = ", ".join(f"{part} {value}" for part, value in values["load"].items())
+    return (
+        f"# Speed\n\nDevice {values['device']}, {values['dtype']}.\n\n"
         + common.table(("what", "measured", "target", "met"), rows)
-        + "\n\n"
-        + NOTES
+        + f"\n\n{NOTES} Programs that waited for a core when each part began (load average): {load}."
     )
-    common.write_results(options.out, "speed", values, text)
-    return values
 
 
 NOTES = """Ratios of the forward pass and of the training step: convolution operations per second of the network over
