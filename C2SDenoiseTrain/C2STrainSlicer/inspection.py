@@ -29,7 +29,7 @@ class Inspection:
         self._folder: tempfile.TemporaryDirectory | None = None
         self._tasks: list[job.Task] = []
         self._waiting = 0
-        self._queued: set[str] = set()  # volumes that wait for their turn
+        self._queued: set[str] = set()  # volumes that wait for their turn, or are being read
 
     @property
     def busy(self) -> bool:
@@ -43,33 +43,37 @@ class Inspection:
 
     def nodes(self, identifiers: Sequence[str]) -> None:
         """Volumes of the scene, each written to a temporary file first, one at each turn of the event loop."""
-        for identifier in set(identifiers) - self._queued:
+        for identifier in [i for i in identifiers if i not in self._queued]:
             self._queued.add(identifier)
             self._waiting += 1
             self._worker.defer(lambda identifier=identifier: self._node(identifier))
 
     def _node(self, identifier: str) -> None:
         self._waiting -= 1
-        wanted = identifier in self._queued
-        self._queued.discard(identifier)
         node = slicer.mrmlScene.GetNodeByID(identifier)
-        if node is None or not wanted:
-            if not self.busy:
-                self._on_end("")
+        if node is None or identifier not in self._queued:
+            self._given_up(identifier)
             return
         try:
             path = Path(self._place()) / f"{identifier}.npy"
             np.save(path, volumes.array_of(node))
         except (UserError, OSError) as error:
             self._on_row(Row(node.GetName(), node=identifier, problem=str(error), included=False))
+            self._given_up(identifier)
             return
         name = node.GetName()
 
         def row(found: events.Inspected) -> Row:
+            self._queued.discard(identifier)
             path.unlink(missing_ok=True)
             return scans.row_of(found, node=identifier, name=name)
 
         self._submit(str(path), row)
+
+    def _given_up(self, identifier: str) -> None:
+        self._queued.discard(identifier)
+        if not self.busy:
+            self._on_end("")
 
     def _submit(self, path: str, make: Callable[[events.Inspected], Row]) -> None:
         def received(message: events.Message) -> None:
@@ -80,6 +84,8 @@ class Inspection:
 
         def ended(ending: events.Message) -> None:
             self._waiting -= 1
+            if not isinstance(ending, events.Done):
+                self._queued.clear()
             text = f"{ending.message} {ending.advice}".strip() if isinstance(ending, events.Failed) else ""
             if text or not self.busy:
                 self._on_end(text)
