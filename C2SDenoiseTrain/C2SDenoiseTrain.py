@@ -148,6 +148,7 @@ class C2SDenoiseTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onReload(self) -> None:
         """Reload our package too, not this file alone. What both modules share stays: C2S Denoise uses it."""
+        closing.unwatch()
         self.panel.close()
         for name in [n for n in sys.modules if n == "C2STrainSlicer" or n.startswith("C2STrainSlicer.")]:
             del sys.modules[name]

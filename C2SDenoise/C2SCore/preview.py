@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ def write_preview(path: Path, denoiser: Denoiser, case: Case, k: int, device: to
     with torch.no_grad(), autocast(device):
         estimate = denoiser(stack[:, :1], sigma, stack[:, 1:] if stack.shape[1] > 1 else None)
     result = to_array(estimate[0, 0])
-    with atomic(path) as temporary, temporary.open("wb") as file:
+    # Windows does not replace a file that is being read just now: the next preview comes soon.
+    with contextlib.suppress(PermissionError), atomic(path) as temporary, temporary.open("wb") as file:
         np.save(file, np.stack([planes[0], result, planes[0] - result]))
     return path

@@ -90,6 +90,7 @@ class DataPanel:
         self._on_change()
 
     def _update(self) -> None:
+        self.table.remove(lambda row: not row.node or slicer.mrmlScene.GetNodeByID(row.node) is not None)
         self._fill_contrasts()
         usable = [row for row in self.rows if row.usable]
         broken = sum(1 for row in self.rows if row.problem)

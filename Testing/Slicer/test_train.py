@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from scenes import MODULE as DENOISE
+from scenes import add_volume
 from trainscenes import open_train, read_folder, sessions, start, until_end, without_bm3d
 
 from C2SCore.card import read_card
@@ -123,6 +124,14 @@ def test_contrasts_are_matched_and_copied_as_a_command(bench, models, tmp_path):
     bench.exit(widget)
     bench.enter(widget)
     assert not widget.panel.data.rows[1].included and ui.targetBox.currentText == "T1W"
+    import slicer
+
+    volume = add_volume("other T1")
+    ui.volumeSelector.setCheckState(volume, qt.Qt.Checked)
+    bench.wait_until(lambda: len(widget.panel.data.rows) == 4)
+    slicer.mrmlScene.RemoveNode(volume)
+    bench.process_events(0.1)
+    assert len(widget.panel.data.rows) == 3  # a volume that is deleted leaves the table
     bench.click(ui.clearButton)
     read_folder(bench, widget, folder)
     assert not widget.panel.data.rows[1].included  # what was chosen for a scan holds when it is read again

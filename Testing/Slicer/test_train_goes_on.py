@@ -153,7 +153,10 @@ def test_two_trainings_in_one_folder_are_refused(bench, models, tmp_path):
 
 
 def test_the_self_test_passes(bench, models):
-    bench.load_module(MODULE)
+    """Also after the module was reloaded, as a developer does."""
+    widget = bench.load_module(MODULE)
+    bench.enter(widget)
+    assert bench.reload(widget) is not widget
     from C2SDenoiseTrain import C2SDenoiseTrainTest
 
     C2SDenoiseTrainTest().runTest()
