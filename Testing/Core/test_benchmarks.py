@@ -103,7 +103,7 @@ def test_real_scans(script, model_file, tmp_path):
     )
     cell = read(tmp_path, "real_scans")["cells"][0]
     assert cell["model"] == "mine" and cell["sigma"] > 0
-    assert abs(cell["synthetic"]["residual_edge_correlation"]) < 0.1
+    assert abs(cell["synthetic_noise"]["residual_edge_correlation"]) < 0.1
     assert files.read_one(tmp_path / "images" / "real_mine.nii.gz").voxels.shape == scan.voxels.shape
 
 
