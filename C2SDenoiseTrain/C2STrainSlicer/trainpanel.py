@@ -234,7 +234,8 @@ def failure_text(training: Training) -> str:
     failure = training.failure
     if training.plan.resumable:
         return f"{failure.message} " + _("Resume goes on from what was saved last.")
-    return f"{failure.message} {failure.advice}".strip()
+    advice = failure.advice.replace("Apply again", "Start again").replace("apply again", "start again")
+    return f"{failure.message} {advice}".strip()
 
 
 def _end_text(training: Training) -> str:
