@@ -107,9 +107,21 @@ def test_killed_moved_and_resumed(bench, models, tmp_path):
     assert reached - 6 <= again.history[-1]["step"] <= reached + 3  # validated every 3 steps, saved after every step
     until_points(bench, again, len(again.history) + 2)
     assert again.history[-1]["step"] > reached
-    widget.panel.train.training.stop()
-    until_end(bench, again, "stopped")
-    assert (moved / "killed.safetensors").is_file() and not list(moved.glob("killed.training/converted*"))
+
+    pid = worker().started.pid
+    widget.cleanup()  # Slicer ends: nothing is left running, and it can be resumed once more
+    bench.wait_until(lambda: not alive(pid), 15)
+    from C2STrainSlicer.record import Record
+
+    assert Record.load(moved / "killed.training").resumable
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 FULL_DISK = """
