@@ -32,6 +32,7 @@ REFINE_SIDE = 160  # pixels around the middle of the tissue
 ROUNDS = 4
 PROBE_STEP = 0.3  # of sigma: well above the rounding of bfloat16, small enough for a derivative
 TRUSTED = 1.12  # first estimate over the refined one, up to which it is taken for noise alone
+ENOUGH = 0.5  # of the largest slice's tissue, below which a slice does not speak for itself
 TOLERANCE = 0.15  # of a slice's level: smaller deviations are anatomy and chance
 
 
@@ -84,6 +85,9 @@ def _relative_levels(volume: np.ndarray, spectrum: Spectrum) -> np.ndarray:
     mask = noise.foreground(volume)
     each = noise.estimate_slice_sigmas(volume, mask, spectrum)
     ratio = np.log(np.maximum(each, 1e-30) / max(float(np.median(each)), 1e-30))
+    # Slices at the ends have little tissue and much skin and bone: what they seem to say of the noise is their edges.
+    area = mask.sum(axis=(1, 2))
+    ratio[area < ENOUGH * area.max()] = 0
     return np.exp(np.sign(ratio) * np.maximum(np.abs(ratio) - TOLERANCE, 0))
 
 
