@@ -130,8 +130,8 @@ def _text(values: dict[str, Any]) -> str:
     )
     return (
         "# Real noisy scans\n\nCorrelation of the residual with edges and with fine detail, and its autocorrelation "
-        "at lag 1 along rows (J) and columns (I). In brackets: the same for what the model removes from synthetic noise "
-        "of the estimated level, kind and spectrum over the denoised scan; and for that noise itself.\n\n"
+        "at lag 1 along rows (J) and columns (I). In brackets: the same for what the model removes from synthetic "
+        "noise of the estimated level, kind and spectrum over the denoised scan; and for that noise itself.\n\n"
         + common.table(header, rows)
     )
 
