@@ -132,11 +132,11 @@ class C2SDenoiseTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def cleanup(self) -> None:
         """The application ends, or the module is reloaded: a training saves what it has, and ends."""
-        self.removeObservers()
         closing.unwatch()
         if self.panel is not None:  # None: setup() has failed
             self.setParameterNode(None)
             self.panel.close()
+        self.removeObservers()
 
     def enter(self) -> None:
         self.initializeParameterNode()
