@@ -159,17 +159,17 @@ def _local_power(slices: np.ndarray, inside: np.ndarray, spectrum: Spectrum) -> 
     height, width = slices.shape[1:]
     high = _high_pass(height, width, spectrum)
     filtered = np.fft.ifft2(np.fft.fft2(slices) * high).real
-    local = _box_mean(filtered**2)
+    local = box_mean(filtered**2)
     # Only squares that lie in the foreground: the background's noise is weaker in a magnitude image, and masked
     # in others.
-    whole = _box_mean(inside.astype(np.float64)) > 0.98
+    whole = box_mean(inside.astype(np.float64)) > 0.98
     if whole.sum() < 200:
         whole = inside
     rng = np.random.default_rng(0)
     shape = max(height, 64), max(width, 64)
     white = np.fft.fft2(rng.standard_normal((2, *shape)))
     noise = np.fft.ifft2(white * np.sqrt(spectrum.power(*shape)) * _high_pass(*shape, spectrum)).real
-    return local[whole], float(np.quantile(_box_mean(noise**2), QUANTILE))
+    return local[whole], float(np.quantile(box_mean(noise**2), QUANTILE))
 
 
 def _high_pass(height: int, width: int, spectrum: Spectrum) -> np.ndarray:
@@ -183,7 +183,7 @@ def _upper_band(profile: np.ndarray, n: int) -> np.ndarray:
     return 1 / (1 + np.exp(-(frequencies - 0.7 * edge) / (0.03 * edge))) * (frequencies <= edge)
 
 
-def _box_mean(values: np.ndarray) -> np.ndarray:
+def box_mean(values: np.ndarray) -> np.ndarray:
     """Mean over WINDOW x WINDOW pixels of (K, J, I), same shape."""
     pad = WINDOW // 2
     padded = np.pad(
@@ -253,7 +253,7 @@ def slice_correlation(volume: np.ndarray, mask: np.ndarray, spectrum: Spectrum) 
     if both.sum() < 100:
         return 0.0
     # Edges of anatomy go through several slices; in the flatter half of the tissue it is noise that decides.
-    local = _box_mean(filtered**2)
+    local = box_mean(filtered**2)
     local = local[1:] + local[:-1]
     keep = both & (local <= np.median(local[both]))
     a, b = filtered[1:][keep], filtered[:-1][keep]

@@ -96,14 +96,14 @@ def test_odd_sizes_work(shape: tuple[int, int, int]) -> None:
 
 
 def test_neighbours_are_the_slices_above_and_below() -> None:
-    scan = _scan()
+    scan = _scan() + 1000
     result = denoise(scan, _model(Mean, neighbours=1), Options(sigma=10.0, noise="gaussian", device="cpu"))
     padded = np.concatenate([np.zeros_like(scan[:1]), scan, np.zeros_like(scan[:1])])
     assert np.allclose(result.denoised, (padded[:-2] + padded[1:-1] + padded[2:]) / 3, atol=1e-4)
 
 
 def test_slices_that_share_noise_do_not_help_each_other() -> None:
-    scan = _scan((9, 64, 64))
+    scan = _scan((9, 64, 64)) + 1000
     shared = (scan[1:] + scan[:-1]) / 2
     result = denoise(shared, _model(Mean, neighbours=1), Options(sigma=7.0, noise="gaussian", device="cpu"))
     assert np.allclose(result.denoised, shared / 3, atol=1e-4)
@@ -111,7 +111,7 @@ def test_slices_that_share_noise_do_not_help_each_other() -> None:
 
 
 def test_detail_is_a_straight_line_from_estimate_to_source() -> None:
-    scan = _scan(sigma=1.0)
+    scan = _scan(sigma=1.0) + 100
     full = denoise(scan, _model(Shrink), Options(sigma=1.0, noise="gaussian", device="cpu"))
     half = denoise(scan, _model(Shrink), Options(sigma=1.0, noise="gaussian", detail=0.25, device="cpu"))
     assert np.allclose(half.estimate, full.estimate)
@@ -121,7 +121,7 @@ def test_detail_is_a_straight_line_from_estimate_to_source() -> None:
 
 
 def test_a_map_is_taken_pixel_by_pixel() -> None:
-    scan = _scan(sigma=1.0)
+    scan = _scan(sigma=1.0) + 100
     sigma = np.linspace(0.5, 2.0, scan.size, dtype=np.float32).reshape(scan.shape)
     result = denoise(scan, _model(Shrink), Options(sigma=sigma, noise="gaussian", device="cpu"))
     assert np.allclose(result.denoised, scan / (1 + sigma**2), rtol=1e-5, atol=1e-5)
@@ -307,3 +307,18 @@ def test_level_is_corrected_by_a_model_that_fits(wrong: float, monkeypatch: pyte
     mask = np.ones(volume.shape, dtype=bool)
     found = calibration.refine(volume, mask, wrong, calibration.white_spectrum(), False, passes)
     assert found == pytest.approx(1.0, rel=0.04)
+
+
+class Bright(Denoiser):
+    """h = the noise-free phantom of `_scan` with some light left where there is none."""
+
+    def forward(self, x, sigma, aux=None, sigma_data=None):  # type: ignore[no-untyped-def]
+        return torch.where(x > 50, 100.0, 0.7)
+
+
+def test_empty_space_keeps_the_mean_of_the_source_and_tissue_its_values() -> None:
+    scan = _scan((6, 96, 96), sigma=5.0)
+    tissue = scan > 50
+    result = denoise(scan, _model(Bright), Options(sigma=5.0, noise="gaussian", device="cpu"))
+    assert (result.estimate[tissue] == 100).all()
+    assert abs(result.estimate[~tissue].mean()) < 0.15 < 0.7

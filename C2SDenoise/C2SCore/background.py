@@ -1,0 +1,37 @@
+"""Empty space around the patient: what is removed there must be zero on average."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from C2SCore.noise import box_mean
+
+DARK = 0.5  # of sigma: local mean of the estimate below which there is nothing
+FADE = 1.5  # of sigma: estimate from which nothing is changed
+SAMPLED = 32  # slices that decide
+FEWEST = 2000  # pixels
+
+
+def centre_background(source: np.ndarray, estimate: np.ndarray, levels: np.ndarray) -> float:
+    """Add to the dark pixels of `estimate` (K, J, I), in place, what makes its mean there that of `source`; returns the
+    offset.
+
+    A network has learnt that nothing is darker than empty space, so it leaves a few hundredths of sigma of light there,
+    which noise
+    that is zero on average does not justify. `levels` is sigma, (K,) or (K, J, I). Nothing changes in scans without
+    dark background.
+    """
+    total = count = 0.0
+    for k in range(0, len(source), max(1, len(source) // SAMPLED)):
+        # A wide mean hardly knows the noise of the single pixel, so choosing by it does not bias the mean
+        # over the chosen.
+
+        dark = box_mean(np.abs(estimate[k : k + 1]).astype(np.float64))[0] < DARK * levels[k]
+        total += float((source[k] - estimate[k])[dark].sum(dtype=np.float64))
+        count += int(dark.sum())
+    if count < FEWEST:
+        return 0.0
+    offset = total / count
+    for k in range(len(source)):
+        estimate[k] += np.float32(offset) * np.clip(FADE - np.abs(estimate[k]) / levels[k], 0, 1)
+    return offset
