@@ -29,7 +29,7 @@ test: lint
 	QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest
 
 benchmark: $(VENV)/.ready-benchmark
-	$(BIN)/python Testing/Benchmarks/speed.py
+	$(BIN)/python Testing/Benchmarks/compare.py --budget quick
 
 clean:
 	rm -rf $(VENV) build dist demo_output .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info C2SDenoise/*.egg-info
