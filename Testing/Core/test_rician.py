@@ -44,7 +44,7 @@ def test_slope_of_the_inverse_tends_to_one() -> None:
 def test_restored_signals_are_those_of_the_inverse_but_for_the_darkest() -> None:
     d = rician.expected(np.array([0.0, 0.3, 1.0, 2.0, 10.0]))
     restored = rician.restore(d)
-    assert (restored[:2] == 0).all()
+    assert restored[0] == 0 and restored[1] < 0.05
     assert np.allclose(restored[2:], rician.invert(d[2:]))
     assert (np.diff(rician.restore(np.linspace(-1, 5, 500))) >= 0).all()
 
