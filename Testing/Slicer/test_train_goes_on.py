@@ -16,6 +16,8 @@ from trainscenes import FEW, LONG, MODULE, open_train, read_folder, sessions, st
 
 from C2SCore.card import read_card
 
+MODULES_BEFORE = frozenset(sys.modules)  # other tests of the same process may have loaded the core
+
 
 def worker():
     from C2SSlicer import job
@@ -71,7 +73,7 @@ def test_paused_stopped_and_resumed_with_an_answering_window(bench, models):
     assert widget.panel.train.monitor.points("loss").shape[0] == len(again.history)
     widget.panel.train.training.stop()
     until_end(bench, again, "stopped")
-    assert "torch" not in sys.modules
+    assert "torch" not in sys.modules or "torch" in MODULES_BEFORE
 
 
 def test_killed_moved_and_resumed(bench, models, tmp_path):
