@@ -27,9 +27,9 @@ from C2SCore.tensors import to_array, to_tensor
 MAX_SLICES = 32  # that are looked at
 PER_SLICE = 64  # volumes with at most so many slices may be 2-D multi-slice scans with a gain of their own per slice
 INDEPENDENT = 0.25  # correlation of neighbouring slices' noise above which they share it
-REFINE_SLICES = 6
-REFINE_SIDE = 160  # pixels around the middle of the tissue
-ROUNDS = 4
+REFINE_SLICES = 4
+REFINE_SIDE = 128  # pixels around the middle of the tissue
+ROUNDS = 3
 MODEST = 0.97  # of what the rounds end at: on simulated noise they end 1 to 4 % high
 PROBE_STEP = 0.3  # of sigma: well above the rounding of bfloat16, small enough for a derivative
 TRUSTED = 1.12  # first estimate over the refined one, up to which it is taken for noise alone
