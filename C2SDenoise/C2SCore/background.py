@@ -10,6 +10,7 @@ DARK = 0.5  # of sigma: local mean of the estimate below which there is nothing
 FADE = 1.5  # of sigma: estimate from which nothing is changed
 SAMPLED = 32  # slices that decide
 FEWEST = 2000  # pixels
+LARGEST = 0.1  # of sigma: a larger offset is no leftover light of the network but a background that is not empty
 
 
 def centre_background(source: np.ndarray, estimate: np.ndarray, levels: np.ndarray) -> float:
@@ -32,6 +33,8 @@ def centre_background(source: np.ndarray, estimate: np.ndarray, levels: np.ndarr
     if count < FEWEST:
         return 0.0
     offset = total / count
+    if abs(offset) > LARGEST * float(np.median(levels)):
+        return 0.0
     for k in range(len(source)):
         estimate[k] += np.float32(offset) * np.clip(FADE - np.abs(estimate[k]) / levels[k], 0, 1)
     return offset
