@@ -1,20 +1,22 @@
 """The fair comparison: the same network, data, augmentation, steps and seeds for every learnt method, and the
 classical ones.
 
-Gaussian noise is simulated on clean scans. Learnt methods train on the noisy training scans (Noise2Noise sees a
-second noisy image, supervised the truth) and denoise a test scan that none has seen, with the true sigma; the
-classical ones get the true sigma too. PSNR and SSIM per slice, mean over seeds, and paired t-tests over slices of
-ours against every row. Writes compare.json, compare.md and compare.png.
+Gaussian noise is simulated on clean scans. Learnt methods train on the noisy training scans, each of which is seen at
+every SNR (Noise2Noise sees a second noisy image, supervised the truth), and denoise a test scan that none has seen,
+with the true sigma; the classical ones get the true sigma too. PSNR and SSIM per slice, mean over seeds, and paired
+t-tests over slices of ours against every row. Writes compare.json, compare.md and compare.png.
 
     python compare.py --budget quick
-    python compare.py --budget full --train T1W_a.nii.gz T1W_b.nii.gz --test T1W_c.nii.gz --snr 5 10 20
+    python compare.py --budget full --train T1W_a.nii.gz T1W_b.nii.gz --test T1W_c.nii.gz --networks trained
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import hashlib
 import time
+from pathlib import Path
 from typing import Any
 
 import common
@@ -24,6 +26,10 @@ import phantoms
 from learning import Budget, Simulated, apply, learn, score, simulate
 from losses import METHODS
 from pictures import draw_bars
+from safetensors.torch import load_file, save_file
+
+from C2SCore.denoiser import Denoiser
+from C2SCore.writing import atomic
 
 OURS = "C2S, ours"
 WITH_MORE = ("Noise2Noise", "Supervised")  # these see what one noisy scan does not have
@@ -45,12 +51,12 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     made.add_argument(
         "--methods", nargs="+", choices=METHODS, default=tuple(METHODS), help="learnt ones (default: all)"
     )
+    made.add_argument("--networks", type=Path, help="folder that keeps what was trained, so that a run can go on")
     made.add_argument("--name", default="compare", help="of the result files (default: %(default)s)")
     options = made.parse_args(arguments)
     if bool(options.train) != bool(options.test):
         made.error("--train and --test go together")
     common.prepare(options)
-    start = time.monotonic()
     budget = BUDGETS[options.budget]
     budget = budget if options.steps is None else dataclasses.replace(budget, steps=options.steps)
     values: dict[str, Any] = {
@@ -63,10 +69,11 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         "left_out": [],
         "levels": [],
     }
-    for snr in options.snr or ((10.0,) if options.budget == "quick" else (5.0, 10.0, 20.0)):
-        train, test = _scans(options, snr)
-        values["levels"].append(_level(train, test, snr, budget, options, values["left_out"]))
-    values["minutes"] = (time.monotonic() - start) / 60
+    train, tests = _scans(options)
+    trained = _trained(train, budget, options)
+    values["seconds"] = {name: seconds for name, (_, seconds) in trained.items()}
+    for test in tests:
+        values["levels"].append(_level(test, trained, options, values["left_out"]))
     level = values["levels"][min(1, len(values["levels"]) - 1)]
     bars = {name: (row["psnr"]["mean"], row["psnr"]["std"]) for name, row in _ordered(level)}
     draw_bars(bars, options.out / f"{options.name}.png", f"PSNR at SNR {level['snr']:g} (dB)")
@@ -74,22 +81,55 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     return values
 
 
-def _scans(options: argparse.Namespace, snr: float) -> tuple[list[Simulated], Simulated]:
-    """Training scans and the test scan; the noise of every one has a seed of its own."""
+def _scans(options: argparse.Namespace) -> tuple[list[Simulated], list[Simulated]]:
+    """Training scans at every SNR, and the test scan at every SNR; all have noise of their own."""
     if options.train:
         clean = [common.read_clean(path) for path in (*options.train, options.test)]
     else:
         shape = SHAPES[options.budget]
         clean = [(f"head {n}", phantoms.head(shape, options.seed + n)) for n in range(3)]
-    scans = [simulate(name, voxels, snr, options.seed + n) for n, (name, voxels) in enumerate(clean)]
-    return scans[:-1], scans[-1]
+    levels = options.snr or ((10.0,) if options.budget == "quick" else (5.0, 10.0, 20.0))
+    scans = [
+        [simulate(name, voxels, snr, options.seed + len(clean) * m + n) for m, snr in enumerate(levels)]
+        for n, (name, voxels) in enumerate(clean)
+    ]
+    return [scan for group in scans[:-1] for scan in group], scans[-1]
+
+
+def _trained(
+    train: list[Simulated], budget: Budget, options: argparse.Namespace
+) -> dict[str, tuple[list[Denoiser], float | None]]:
+    """Networks of every method, one per seed, and the mean seconds of a training, None where all were kept."""
+    facts = [budget, [(scan.name, scan.sigma, scan.noisy.shape) for scan in train]]
+    mark = hashlib.sha256(repr(facts).encode()).hexdigest()[:8]
+    found: dict[str, list[Denoiser]] = {name: [] for name in options.methods}
+    seconds: dict[str, list[float]] = {name: [] for name in options.methods}
+    for seed in range(options.seed, options.seed + options.seeds):
+        for name in options.methods:
+            method, began = METHODS[name], time.monotonic()
+            kept = options.networks and options.networks / f"{_slug(name)}-{seed}-{mark}.safetensors"
+            if kept and kept.is_file():
+                net = Denoiser(budget.size, method.neighbours).eval()
+                net.load_state_dict(load_file(kept))
+            else:
+                net = learn(method, train, budget, seed)
+                seconds[name].append(time.monotonic() - began)
+                print(f"{name}, seed {seed}: trained in {seconds[name][-1]:.0f} s", flush=True)
+                if kept:
+                    kept.parent.mkdir(parents=True, exist_ok=True)
+                    with atomic(kept, ".safetensors") as temporary:
+                        save_file({key: v.contiguous() for key, v in net.state_dict().items()}, temporary)
+            found[name].append(net)
+    return {name: (nets, float(np.mean(seconds[name])) if seconds[name] else None) for name, nets in found.items()}
+
+
+def _slug(name: str) -> str:
+    return "".join(c if c.isalnum() else "_" for c in name)
 
 
 def _level(
-    train: list[Simulated],
     test: Simulated,
-    snr: float,
-    budget: Budget,
+    trained: dict[str, tuple[list[Denoiser], float | None]],
     options: argparse.Namespace,
     left_out: list[str],
 ) -> dict[str, Any]:
@@ -103,17 +143,15 @@ def _level(
         except ImportError:
             if name not in left_out:
                 left_out.append(name)
-    seconds: dict[str, float] = {}
-    for name in options.methods:
-        method, began = METHODS[name], time.monotonic()
-        trained = [learn(method, train, budget, options.seed + n) for n in range(options.seeds)]
-        seconds[name] = (time.monotonic() - began) / options.seeds
-        found[name] = [score(test, apply(net, method, noisy, test.sigma, options.seed), rows) for net in trained]
+    snr = 1 / test.sigma
+    for name, (nets, _) in trained.items():
+        images = [apply(net, METHODS[name], test.noisy, test.sigma, rows, options.seed) for net in nets]
+        found[name] = [score(test, image, rows) for image in images]
         print(f"SNR {snr:g}, {name}: {np.mean([f['psnr'].mean() for f in found[name]]):.2f} dB", flush=True)
     means = {name: {m: np.mean([f[m] for f in runs], axis=0) for m in runs[0]} for name, runs in found.items()}
     table = {}
     for name, scored in means.items():
-        table[name] = common.summary(scored) | {"seconds": seconds.get(name)}
+        table[name] = common.summary(scored)
         table[name]["seeds_psnr"] = [float(f["psnr"].mean()) for f in found[name]]
         if OURS in means and name != OURS:
             table[name]["ours_less_this"] = {m: common.paired(means[OURS][m], scored[m]) for m in scored}
@@ -131,11 +169,10 @@ def _text(values: dict[str, Any]) -> str:
     parts = [
         "# The same network, data, steps and seeds for every loss",
         f"Network `{budget['size']}`, {budget['steps']} steps of {budget['batch']} patches of {budget['patch']} "
-        "pixels, "
-        f"{values['seeds']} seeds, white Gaussian noise. Trained on {data}; tested on a scan that was not trained on. "
-        "Mean over slices of the mean over seeds ± standard deviation over slices; p: paired t-test over slices "
-        "of ours against the row. Noise2Noise and supervised see more than one noisy scan. The whole comparison took "
-        f"{values['minutes']:.0f} minutes.",
+        f"pixels, {values['seeds']} seeds, white Gaussian noise. Trained on {data}, every scan at every SNR of the "
+        "tables; tested on a scan that was not trained on. Mean over slices of the mean over seeds ± standard "
+        "deviation over slices; p: paired t-test over slices of ours against the row. Noise2Noise and supervised see "
+        "more than one noisy scan.",
     ]
     if values["left_out"]:
         parts.append(f"Left out, since not installed: {', '.join(values['left_out'])}.")

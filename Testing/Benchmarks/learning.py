@@ -61,7 +61,7 @@ def simulate(name: str, clean: np.ndarray, snr: float, seed: int, kind: str = "g
 class Patches:
     """Samples from simulated scans, by the product's own sampler: the same patches for every loss, given a seed."""
 
-    def __init__(self, scans: Sequence[Simulated], budget: Budget, seed: int) -> None:
+    def __init__(self, scans: Sequence[Simulated], budget: Budget, seed: int, neighbours: int = 0) -> None:
         self.cases = []
         for scan in scans:
             # The second image and the truth travel as contrasts: cut, flipped and turned alike.
@@ -69,18 +69,18 @@ class Patches:
             case.prepare("white")
             case.scales = (case.signal, case.signal)
             self.cases.append(case)
-        self.sampler = PatchSampler(self.cases, budget.patch, 0)
+        self.sampler = PatchSampler(self.cases, budget.patch, neighbours)
         self.batch = budget.batch
         self.rng = np.random.default_rng(seed)
         self.generator = torch.Generator().manual_seed(seed)
 
-    def draw(self, device: torch.device, progress: float) -> tuple[Sample, Tensor]:
-        """A sample and sigma_data (N,) of its slices."""
+    def draw(self, device: torch.device, progress: float) -> tuple[Sample, Tensor, Tensor | None]:
+        """A sample, sigma_data (N,) of its slices, and the slices above and below (N, 2, P, P) if they are used."""
         batch = self.sampler.draw(self.batch, self.rng)
         x, others = to_tensor(batch.x).to(device), to_tensor(batch.contrasts).to(device)
         sigma = to_tensor(batch.sigma_d).to(device)
         sample = Sample(x[:, :1], others[:, :1], others[:, 1:], sigma, self.generator, progress)
-        return sample, to_tensor(batch.sigma_data).to(device)
+        return sample, to_tensor(batch.sigma_data).to(device), x[:, 1:] if x.shape[1] > 1 else None
 
 
 def learn(
@@ -94,16 +94,16 @@ def learn(
     """The averaged network after `budget.steps` steps; `watch` sees it after every step."""
     target = choose_device(device)
     torch.manual_seed(seed)
-    denoiser = Denoiser(budget.size).to(target, memory_format=torch.channels_last).train()
+    denoiser = Denoiser(budget.size, method.neighbours).to(target, memory_format=torch.channels_last).train()
     average = copy.deepcopy(denoiser).eval().requires_grad_(False)
     optimizer = torch.optim.AdamW(denoiser.parameters(), lr=budget.learning_rate, weight_decay=0.0)
-    patches = Patches(scans, budget, seed)
+    patches = Patches(scans, budget, seed, method.neighbours)
     for step in range(budget.steps):
         for group in optimizer.param_groups:
             group["lr"] = budget.learning_rate * _schedule(step, budget.steps)
-        sample, sigma_data = patches.draw(target, step / budget.steps)
+        sample, sigma_data, near = patches.draw(target, step / budget.steps)
         precision = "float32" if method.exact else "auto"
-        loss = method.loss(_network(denoiser, sigma_data, target, precision), sample)
+        loss = method.loss(_network(denoiser, sigma_data, target, precision, near), sample)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(denoiser.parameters(), 1.0)
@@ -123,25 +123,37 @@ def _schedule(step: int, steps: int) -> float:
     return rise * (0.01 + 0.99 * (1 + math.cos(math.pi * step / steps)) / 2)
 
 
-def _network(denoiser: Denoiser, sigma_data: Tensor | None, device: torch.device, precision: str) -> H:
-    """h(x, sigma) for losses: sigma_data is that of the slices, however often a loss repeats their patches."""
+def _network(
+    denoiser: Denoiser, sigma_data: Tensor | None, device: torch.device, precision: str, near: Tensor | None = None
+) -> H:
+    """h(x, sigma) for losses: sigma_data and the neighbouring slices `near` are those of the slices, however often a
+    loss repeats their patches.
+    """
 
     def h(x: Tensor, sigma: Tensor) -> Tensor:
         power = None if sigma_data is None else sigma_data.repeat(len(x) // len(sigma_data))
+        aux = None if near is None else near.repeat(len(x) // len(near), 1, 1, 1)
         with autocast(device, precision):
-            return denoiser(x, sigma, None, power).float()
+            return denoiser(x, sigma, aux, power).float()
 
     return h
 
 
-def apply(denoiser: Denoiser, method: Method, noisy: np.ndarray, sigma: float, seed: int = 0) -> np.ndarray:
-    """Denoise slices (K, J, I) as the method does, in float32."""
+def apply(
+    denoiser: Denoiser, method: Method, noisy: np.ndarray, sigma: float, rows: np.ndarray, seed: int = 0
+) -> np.ndarray:
+    """Denoise the slices `rows` of a volume (K, J, I) as the method does, in float32."""
     device = next(denoiser.parameters()).device
-    h, generator = _network(denoiser, None, device, "float32"), torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     planes = []
     with torch.no_grad():
-        for plane in noisy:
-            x = to_tensor(plane[None, None].astype(np.float32)).to(device)
+        for row in rows:
+            x = to_tensor(noisy[row][None, None].astype(np.float32)).to(device)
+            near = None
+            if denoiser.neighbours:
+                beside = [noisy[k] if 0 <= k < len(noisy) else np.zeros_like(noisy[row]) for k in (row - 1, row + 1)]
+                near = to_tensor(np.stack(beside)[None].astype(np.float32)).to(device)
+            h = _network(denoiser, None, device, "float32", near)
             planes.append(to_array(method.infer(h, x, x.new_tensor([sigma]), generator).cpu())[0, 0])
     return np.stack(planes)
 

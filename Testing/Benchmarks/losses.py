@@ -60,11 +60,15 @@ def one_pass(h: H, x: Tensor, sigma: Tensor, generator: torch.Generator) -> Tens
 
 @dataclass(frozen=True)
 class Method:
-    """How a network learns, and how it denoises x (N, 1, H, W) afterwards. `exact`: bfloat16 would spoil the loss."""
+    """How a network learns, and how it denoises x (N, 1, H, W) afterwards.
+
+    `exact`: bfloat16 would spoil the loss. `neighbours`: 1 if the network sees the slices above and below.
+    """
 
     loss: Loss
     infer: Infer = one_pass
     exact: bool = False
+    neighbours: int = 0
 
 
 # ---- with more than one noisy image ----
@@ -241,6 +245,9 @@ METHODS: dict[str, Method] = {
     "C2S, paper, without detail refinement": Method(matching(uniform_tau(0.001, 3.0))),
     "C2S, paper": Method(matching(uniform_tau(0.001, 3.0), target=0.3)),
     "C2S, ours": Method(matching(uniform_tau(0.1, 1.0), power=2, antithetic=True)),
+    "C2S, ours, with neighbouring slices": Method(
+        matching(uniform_tau(0.1, 1.0), power=2, antithetic=True), neighbours=1
+    ),
     "Noise2Noise": Method(noise2noise),
     "Supervised": Method(supervised),
 }

@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         trained, line, apart = [], [], []
         for target in TARGETS:
             method = Method(matching(**settings, target=target))
-            image = apply(learn(method, [train], budget, options.seed), method, noisy, test.sigma)
+            image = apply(learn(method, [train], budget, options.seed), method, test.noisy, test.sigma, rows)
             if target == 0:
                 whole = image
             closed = noisy + (1 - target**2) * (whole - noisy)

@@ -93,7 +93,11 @@ def _curve(
         level = test.sigma * float(np.hypot(1, tau))
         draws = DRAWS if tau else 1
         shown = [noisy + tau * test.sigma * rng.standard_normal(noisy.shape).astype(np.float32) for _ in range(draws)]
-        scored = score(test, np.mean([apply(denoiser, method, image, level) for image in shown], axis=0), rows)
+        scored = score(
+            test,
+            np.mean([apply(denoiser, method, image, level, np.arange(len(image))) for image in shown], axis=0),
+            rows,
+        )
         psnr.append(scored["psnr"])
         ssim = scored["ssim"] if ssim is None else ssim
     return {"psnr": np.array(psnr), "ssim": ssim}
