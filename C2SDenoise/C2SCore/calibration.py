@@ -24,8 +24,9 @@ from C2SCore.inference import SlicePass
 from C2SCore.noise import Spectrum, white_spectrum
 from C2SCore.tensors import to_array, to_tensor
 
-MAX_SLICES = 32  # that are looked at
-PER_SLICE = 64  # volumes with at most so many slices may be 2-D multi-slice scans with a gain of their own per slice
+# Slices that are looked at. Volumes with at most so many may be 2-D multi-slice scans with a gain of their own per
+# slice; then the level is one per slice.
+MAX_SLICES = 48
 INDEPENDENT = 0.25  # correlation of neighbouring slices' noise above which they share it
 REFINE_SLICES = 4
 REFINE_SIDE = 128  # pixels around the middle of the tissue
@@ -56,12 +57,15 @@ def measure(volume: np.ndarray, given: np.ndarray | None, kind: str, passes: Sli
     part = volume[_chosen(len(volume))]
     mask = noise.foreground(part)
     signal = noise.signal_level(part, mask)
-    spectrum = noise.estimate_spectrum(part, mask) if mask.any() else white_spectrum()
-    estimate = noise.estimate_sigma(part, mask, spectrum) if mask.any() else 0.0
+    spectrum, estimate, independent, relative = white_spectrum(), 0.0, True, np.ones(len(volume))
+    if mask.any():
+        spectrum = noise.estimate_spectrum(part, mask)
+        passed = noise.HighPassed(part, mask, spectrum)
+        estimate = passed.sigma(noise.thickest(mask))
+        independent = passed.slice_correlation(mask) < INDEPENDENT
+        if len(part) == len(volume):
+            relative = _relative_levels(passed.slice_sigmas(estimate), mask)
     sigma = estimate if given is None else float(np.median(given))
-    middle = len(volume) // 2
-    near = volume[max(middle - 8, 0) : middle + 8]
-    independent = noise.slice_correlation(near, noise.foreground(near), spectrum) < INDEPENDENT
     if passes is not None and (passes.denoiser.contrasts > 0 or given is not None or estimate == 0):
         passes = None
     if passes is not None:
@@ -73,18 +77,14 @@ def measure(volume: np.ndarray, given: np.ndarray | None, kind: str, passes: Sli
         levels = np.broadcast_to(given, (len(volume),)) if given.ndim == 0 else given
     else:
         # Where fine anatomy pushed the first estimate up, it would do so differently in every slice.
-        levels = sigma * (_relative_levels(volume, spectrum) if estimate < TRUSTED * sigma else np.ones(len(volume)))
+        levels = sigma * (relative if estimate < TRUSTED * sigma else np.ones(len(volume)))
     return Measured(sigma, signal, np.ascontiguousarray(levels, dtype=np.float32), magnitude, spectrum, independent)
 
 
-def _relative_levels(volume: np.ndarray, spectrum: Spectrum) -> np.ndarray:
-    """Level of every slice over the median, (K,): 1 unless a slice's noise clearly differs, as where each slice was
-    scaled by itself.
+def _relative_levels(each: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Level of every slice over the median, (K,), from `each` slice's estimate: 1 unless a slice's noise clearly
+    differs, as where each slice was scaled by itself.
     """
-    if not 2 <= len(volume) <= PER_SLICE:
-        return np.ones(len(volume))
-    mask = noise.foreground(volume)
-    each = noise.estimate_slice_sigmas(volume, mask, spectrum)
     ratio = np.log(np.maximum(each, 1e-30) / max(float(np.median(each)), 1e-30))
     # Slices at the ends have little tissue and much skin and bone: what they seem to say of the noise is their edges.
     area = mask.sum(axis=(1, 2))
