@@ -42,6 +42,7 @@ class Simulated:
     noisy: np.ndarray
     again: np.ndarray
     sigma: float
+    helpers: tuple[np.ndarray, ...] = ()  # other noisy contrasts of the same anatomy, in any unit
 
     @cached_property
     def mask(self) -> np.ndarray:
@@ -65,9 +66,9 @@ class Patches:
         self.cases = []
         for scan in scans:
             # The second image and the truth travel as contrasts: cut, flipped and turned alike.
-            case = Case(scan.name, scan.noisy, [scan.again, scan.clean], scan.sigma)
+            case = Case(scan.name, scan.noisy, [scan.again, scan.clean, *scan.helpers], scan.sigma)
             case.prepare("white")
-            case.scales = (case.signal, case.signal)
+            case.scales = (case.signal, case.signal, *case.scales[2:])
             self.cases.append(case)
         self.sampler = PatchSampler(self.cases, budget.patch, neighbours)
         self.batch = budget.batch
@@ -75,12 +76,15 @@ class Patches:
         self.generator = torch.Generator().manual_seed(seed)
 
     def draw(self, device: torch.device, progress: float) -> tuple[Sample, Tensor, Tensor | None]:
-        """A sample, sigma_data (N,) of its slices, and the slices above and below (N, 2, P, P) if they are used."""
+        """A sample, sigma_data (N,) of its slices, and what helps (N, A, P, P), if anything does: the slices above and
+        below, then other contrasts.
+        """
         batch = self.sampler.draw(self.batch, self.rng)
         x, others = to_tensor(batch.x).to(device), to_tensor(batch.contrasts).to(device)
         sigma = to_tensor(batch.sigma_d).to(device)
-        sample = Sample(x[:, :1], others[:, :1], others[:, 1:], sigma, self.generator, progress)
-        return sample, to_tensor(batch.sigma_data).to(device), x[:, 1:] if x.shape[1] > 1 else None
+        sample = Sample(x[:, :1], others[:, :1], others[:, 1:2], sigma, self.generator, progress)
+        aux = torch.cat([x[:, 1:], others[:, 2:]], dim=1)
+        return sample, to_tensor(batch.sigma_data).to(device), aux if aux.shape[1] else None
 
 
 def learn(
@@ -94,16 +98,20 @@ def learn(
     """The averaged network after `budget.steps` steps; `watch` sees it after every step."""
     target = choose_device(device)
     torch.manual_seed(seed)
-    denoiser = Denoiser(budget.size, method.neighbours).to(target, memory_format=torch.channels_last).train()
+    denoiser = (
+        Denoiser(budget.size, method.neighbours, len(scans[0].helpers))
+        .to(target, memory_format=torch.channels_last)
+        .train()
+    )
     average = copy.deepcopy(denoiser).eval().requires_grad_(False)
     optimizer = torch.optim.AdamW(denoiser.parameters(), lr=budget.learning_rate, weight_decay=0.0)
     patches = Patches(scans, budget, seed, method.neighbours)
     for step in range(budget.steps):
         for group in optimizer.param_groups:
             group["lr"] = budget.learning_rate * _schedule(step, budget.steps)
-        sample, sigma_data, near = patches.draw(target, step / budget.steps)
+        sample, sigma_data, aux = patches.draw(target, step / budget.steps)
         precision = "float32" if method.exact else "auto"
-        loss = method.loss(_network(denoiser, sigma_data, target, precision, near), sample)
+        loss = method.loss(_network(denoiser, sigma_data, target, precision, aux), sample)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(denoiser.parameters(), 1.0)
@@ -124,36 +132,44 @@ def _schedule(step: int, steps: int) -> float:
 
 
 def _network(
-    denoiser: Denoiser, sigma_data: Tensor | None, device: torch.device, precision: str, near: Tensor | None = None
+    denoiser: Denoiser, sigma_data: Tensor | None, device: torch.device, precision: str, aux: Tensor | None = None
 ) -> H:
-    """h(x, sigma) for losses: sigma_data and the neighbouring slices `near` are those of the slices, however often a
-    loss repeats their patches.
+    """h(x, sigma) for losses: sigma_data and what helps (`aux`) are those of the slices, however often a loss repeats
+    their patches.
     """
 
     def h(x: Tensor, sigma: Tensor) -> Tensor:
         power = None if sigma_data is None else sigma_data.repeat(len(x) // len(sigma_data))
-        aux = None if near is None else near.repeat(len(x) // len(near), 1, 1, 1)
+        beside = None if aux is None else aux.repeat(len(x) // len(aux), 1, 1, 1)
         with autocast(device, precision):
-            return denoiser(x, sigma, aux, power).float()
+            return denoiser(x, sigma, beside, power).float()
 
     return h
 
 
 def apply(
-    denoiser: Denoiser, method: Method, noisy: np.ndarray, sigma: float, rows: np.ndarray, seed: int = 0
+    denoiser: Denoiser,
+    method: Method,
+    noisy: np.ndarray,
+    sigma: float,
+    rows: np.ndarray,
+    seed: int = 0,
+    helpers: Sequence[np.ndarray] = (),
 ) -> np.ndarray:
-    """Denoise the slices `rows` of a volume (K, J, I) as the method does, in float32."""
+    """Denoise the slices `rows` of a volume (K, J, I) as the method does, in float32; `helpers`: other contrasts."""
     device = next(denoiser.parameters()).device
     generator = torch.Generator().manual_seed(seed)
+    scales = [float(np.sqrt(np.mean(np.square(other, dtype=np.float64)))) for other in helpers]
     planes = []
     with torch.no_grad():
         for row in rows:
             x = to_tensor(noisy[row][None, None].astype(np.float32)).to(device)
-            near = None
+            beside = []
             if denoiser.neighbours:
                 beside = [noisy[k] if 0 <= k < len(noisy) else np.zeros_like(noisy[row]) for k in (row - 1, row + 1)]
-                near = to_tensor(np.stack(beside)[None].astype(np.float32)).to(device)
-            h = _network(denoiser, None, device, "float32", near)
+            beside += [other[row] / scale for other, scale in zip(helpers, scales)]
+            aux = to_tensor(np.stack(beside)[None].astype(np.float32)).to(device) if beside else None
+            h = _network(denoiser, None, device, "float32", aux)
             planes.append(to_array(method.infer(h, x, x.new_tensor([sigma]), generator).cpu())[0, 0])
     return np.stack(planes)
 

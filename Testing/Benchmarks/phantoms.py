@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 
-def head(shape: tuple[int, int, int] = (18, 256, 256), seed: int = 0) -> np.ndarray:
+def head(shape: tuple[int, int, int] = (18, 256, 256), seed: int = 0, contrast: int = 0) -> np.ndarray:
     """(K, J, I) float32 in arbitrary units: tissue about 400 to 1000, air 0.
+
+    Heads of one seed and shape have one anatomy; `contrast` 1, 2, ... gives its tissues other intensities.
 
     A skull and a brain whose folded border is a level set of a smooth random field, ellipsoids inside, weak texture in
     the tissue and a coil's slow shading; then blurred a little in plane, as a scanner's finite k-space does.
@@ -17,9 +19,13 @@ def head(shape: tuple[int, int, int] = (18, 256, 256), seed: int = 0) -> np.ndar
     y, x = y[None, :, None], x[None, None, :]
     radius = np.sqrt((x / 0.72) ** 2 + (y / 0.86) ** 2 + z**2)
     folds = _field(shape, rng, 14)
-    brain = np.where(folds + 4 * (0.82 - radius) > 0.9, 800.0, 600.0)
-    volume = np.where(radius < 1.08, 300.0, 0.0)
-    volume = np.where(radius < 1.0, 150.0, volume)
+    skin, bone, grey, white = 300.0, 150.0, 600.0, 800.0
+    other = np.random.default_rng([seed, contrast])
+    if contrast:
+        skin, bone, grey, white = other.permutation([250.0, 150.0, 850.0, 550.0])
+    brain = np.where(folds + 4 * (0.82 - radius) > 0.9, white, grey)
+    volume = np.where(radius < 1.08, skin, 0.0)
+    volume = np.where(radius < 1.0, bone, volume)
     volume = np.where(radius < 0.93, brain + 25 * _field(shape, rng, 40), volume)
     for _ in range(60):
         centre = rng.uniform(-0.5, 0.5, 3) * (0.8, 1.1, 1.0)
@@ -27,7 +33,8 @@ def head(shape: tuple[int, int, int] = (18, 256, 256), seed: int = 0) -> np.ndar
         inside = ((x - centre[0]) / size[0]) ** 2 + ((y - centre[1]) / size[1]) ** 2 + (
             (z - centre[2]) / (2 * size[2])
         ) ** 2 < 1
-        volume = np.where(inside & (radius < 0.9), rng.uniform(350, 1050), volume)
+        value = rng.uniform(350, 1050)
+        volume = np.where(inside & (radius < 0.9), other.uniform(350, 1050) if contrast else value, volume)
     shading = 1 + 0.15 * x - 0.1 * y + 0.1 * z
     return np.maximum(_in_plane_blur(volume * shading), 0).astype(np.float32)
 

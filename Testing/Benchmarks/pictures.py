@@ -59,12 +59,15 @@ def draw_curves(
     across: str,
     up: str,
     logarithmic: bool = False,
+    marks: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None,
 ) -> None:
-    """Lines through points, one per entry."""
+    """Lines through points, one per entry, and `marks`: points without a line."""
     figure, axis = plt.subplots(figsize=(8.4, 4.2))
     for n, (name, (x, y)) in enumerate(curves.items()):
         # Ten colours, then the same dashed.
         axis.plot(x, y, marker="o", markersize=3.5, linestyle="-" if n < 10 else "--", label=name)
+    for name, (x, y) in (marks or {}).items():
+        axis.plot(x, y, marker="*", markersize=12, linestyle="none", markeredgecolor="black", label=name)
     if logarithmic:
         axis.set_xscale("log")
     axis.set_xlabel(across)

@@ -16,7 +16,6 @@ from typing import Any
 
 import common
 import numpy as np
-import phantoms
 
 from C2SCore import config, model
 from C2SCore.config import Noise
@@ -41,10 +40,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     made.add_argument("--side", type=int, default=96, help="pixels of the simulated head (default: %(default)s)")
     options = made.parse_args(arguments)
     common.prepare(options)
-    side = options.side
-    name, clean = (
-        common.read_clean(options.scan) if options.scan else ("head", phantoms.head((12, side, side), options.seed))
-    )
+    name, clean = common.anatomy(options.scan, (12, options.side, options.side), options.seed)
     values: dict[str, Any] = {"environment": common.environment(options.seed), "scan": name, "snr": options.snr}
     values |= {"steps": options.steps, "preset": options.preset, "seeds": options.seeds, "cases": []}
     recipe = config.preset(options.preset).replace(

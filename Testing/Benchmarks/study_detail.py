@@ -13,7 +13,6 @@ from typing import Any
 
 import common
 import numpy as np
-import phantoms
 from learning import Budget, apply, learn, score, simulate
 from losses import Method, matching, uniform_tau
 from pictures import draw_curves
@@ -40,12 +39,10 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     options = made.parse_args(arguments)
     common.prepare(options)
     shape = (12, options.side, options.side)
-    name, clean = common.read_clean(options.train) if options.train else ("head 0", phantoms.head(shape, options.seed))
+    name, clean = common.anatomy(options.train, shape, options.seed, "head 0")
     train = simulate(name, clean, options.snr, options.seed)
-    if options.test:
-        name, clean = common.read_clean(options.test)
-    elif not options.train:
-        name, clean = "head 1", phantoms.head(shape, options.seed + 1)
+    if options.test or not options.train:
+        name, clean = common.anatomy(options.test, shape, options.seed + 1, "head 1")
     test = simulate(name, clean, options.snr, options.seed + 1)
     rows = common.spread(len(test.clean), options.slices)
     budget = Budget(options.steps, options.patch, options.batch)

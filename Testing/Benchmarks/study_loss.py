@@ -13,7 +13,6 @@ from typing import Any
 
 import common
 import numpy as np
-import phantoms
 from learning import Budget, Simulated, apply, learn, score, simulate
 from losses import METHODS, Method, matching, uniform_tau
 from pictures import draw_curves
@@ -49,11 +48,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     made.add_argument("--losses", nargs="+", choices=STUDIED, default=tuple(STUDIED), help="(default: all)")
     options = made.parse_args(arguments)
     common.prepare(options)
-    name, clean = (
-        common.read_clean(options.train)
-        if options.train
-        else ("head", phantoms.head((12, options.side, options.side), options.seed))
-    )
+    name, clean = common.anatomy(options.train, (12, options.side, options.side), options.seed)
     scan = simulate(name, clean, options.snr, options.seed)
     test = simulate(*common.read_clean(options.test), options.snr, options.seed + 1) if options.test else scan
     rows = common.spread(len(test.clean), options.slices)

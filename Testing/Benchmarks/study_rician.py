@@ -14,7 +14,6 @@ from typing import Any
 
 import common
 import numpy as np
-import phantoms
 from learning import Simulated, score, simulate
 from pictures import draw_curves
 
@@ -34,11 +33,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     options = made.parse_args(arguments)
     common.prepare(options)
     loaded = model.load(options.model)
-    name, clean = (
-        common.read_clean(options.scan)
-        if options.scan
-        else ("head", phantoms.head((10, options.side, options.side), options.seed))
-    )
+    name, clean = common.anatomy(options.scan, (10, options.side, options.side), options.seed)
     rows = common.spread(len(clean), options.slices)
     values: dict[str, Any] = {
         "environment": common.environment(options.seed),

@@ -15,7 +15,6 @@ from typing import Any
 import common
 import numpy as np
 import peers
-import phantoms
 from learning import Simulated, simulate
 from pictures import draw_curves
 
@@ -39,11 +38,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     common.prepare(options)
     loaded = model.load(options.model)
     spacing = options.spacing or (files.read_one(options.scan).spacing[0] if options.scan else 1.0)
-    name, clean = (
-        common.read_clean(options.scan)
-        if options.scan
-        else ("head", phantoms.head((10, options.side, options.side), options.seed))
-    )
+    name, clean = common.anatomy(options.scan, (10, options.side, options.side), options.seed)
     scan = simulate(name, clean, options.snr, options.seed)
     values: dict[str, Any] = {"environment": common.environment(options.seed), "scan": name, "model": loaded.card.name}
     values |= {"snr": options.snr, "spacing": spacing, "pure_noise": _pure_noise(scan, loaded), "lesions": []}
