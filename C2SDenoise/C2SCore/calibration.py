@@ -17,11 +17,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from C2SCore import noise, rician
 from C2SCore.inference import SlicePass
 from C2SCore.noise import Spectrum, white_spectrum
+from C2SCore.noisemap import CLEAR, noise_shape, refine_shape, span
 from C2SCore.tensors import to_array, to_tensor
 
 # Slices that are looked at. Volumes with at most so many may be 2-D multi-slice scans with a gain of their own per
@@ -29,6 +29,7 @@ from C2SCore.tensors import to_array, to_tensor
 MAX_SLICES = 48
 INDEPENDENT = 0.25  # correlation of neighbouring slices' noise above which they share it
 REFINE_SLICES = 4
+SHAPE_SLICES = 8
 REFINE_SIDE = 128  # pixels around the middle of the tissue
 ROUNDS = 3
 MODEST = 0.97  # of what the rounds end at: on simulated noise they end 1 to 4 % high
@@ -58,6 +59,7 @@ def measure(volume: np.ndarray, given: np.ndarray | None, kind: str, passes: Sli
     mask = noise.foreground(part)
     signal = noise.signal_level(part, mask)
     spectrum, estimate, independent, relative = white_spectrum(), 0.0, True, np.ones(len(volume))
+    shape: np.ndarray | None = None
     if mask.any():
         spectrum = noise.estimate_spectrum(part, mask)
         passed = noise.HighPassed(part, mask, spectrum)
@@ -65,19 +67,26 @@ def measure(volume: np.ndarray, given: np.ndarray | None, kind: str, passes: Sli
         independent = passed.slice_correlation(mask) < INDEPENDENT
         if len(part) == len(volume):
             relative = _relative_levels(passed.slice_sigmas(estimate), mask)
+        if given is None:
+            shape = noise_shape(passed, mask)
     sigma = estimate if given is None else float(np.median(given))
     if passes is not None and (passes.denoiser.contrasts > 0 or given is not None or estimate == 0):
         passes = None
     if passes is not None:
-        sigma = refine(part, mask, estimate, spectrum, False, passes)
+        sigma = refine(part, mask, estimate, shape, spectrum, False, passes)
     magnitude = kind == "rician" or (kind == "auto" and noise.is_magnitude(part, mask, sigma))
     if passes is not None and magnitude:
-        sigma = refine(part, mask, sigma / MODEST, spectrum, True, passes)
+        sigma = refine(part, mask, sigma / MODEST, shape, spectrum, True, passes)
+    if passes is not None and shape is not None:
+        shape = _refined_shape(part, mask, sigma, shape, spectrum, magnitude, passes)
+        sigma = refine(part, mask, sigma / MODEST, shape, spectrum, magnitude, passes)
     if given is not None:
         levels = np.broadcast_to(given, (len(volume),)) if given.ndim == 0 else given
     else:
         # Where fine anatomy pushed the first estimate up, it would do so differently in every slice.
         levels = sigma * (relative if estimate < TRUSTED * sigma else np.ones(len(volume)))
+        if shape is not None:
+            levels = (levels[:, None, None] * shape).astype(np.float32)
     return Measured(sigma, signal, np.ascontiguousarray(levels, dtype=np.float32), magnitude, spectrum, independent)
 
 
@@ -99,30 +108,52 @@ def _chosen(count: int) -> slice:
 
 
 def refine(
-    part: np.ndarray, mask: np.ndarray, start: float, spectrum: Spectrum, magnitude: bool, passes: SlicePass
+    part: np.ndarray,
+    mask: np.ndarray,
+    start: float,
+    shape: np.ndarray | None,
+    spectrum: Spectrum,
+    magnitude: bool,
+    passes: SlicePass,
 ) -> float:
     """The level at which the model's residual has the variance that it should have; `start` if there is too little
-    tissue.
+    tissue. `shape` (J, I): the level over the plane, relative to its median.
     """
-    order = np.argsort(-mask.sum(axis=(1, 2)), kind="stable")
-    rows = np.sort(order[:REFINE_SLICES])
+    rows = _fullest(mask, REFINE_SLICES)
     window = tuple(_around(np.asarray(mask.any(axis=(0, 2 - axis)))) for axis in range(2))
-    inside = to_tensor(mask[rows][:, window[0], window[1]].astype(np.float32))[:, None]
+    inside = mask[rows][:, window[0], window[1]]
     if inside.sum() < 2000:
         return start
-    x = to_tensor(part[rows][:, window[0], window[1]])[:, None]
-    generator = torch.Generator().manual_seed(0)
-    power = to_tensor(spectrum.power(*x.shape[-2:]))
-    white = torch.randn(len(rows), *power.shape, generator=generator)
-    z = torch.fft.ifft2(torch.fft.fft2(white) * power.sqrt()).real[:, None]
-    mean_square = to_tensor(np.square(part[rows]).mean(axis=(1, 2)))
+    probe = _Probe(part[rows], window, spectrum, passes)
     sigma = start
     for _ in range(ROUNDS):
-        ratio = _excess(x, z, inside, mean_square, sigma, magnitude, passes)
+        residual, expected = probe.moments(np.float32(sigma) if shape is None else sigma * shape, magnitude)
+        ratio = float(residual[inside].mean() / max(expected[inside].mean(), 0.05))
         sigma *= float(np.clip(np.sqrt(ratio), 0.5, 1.5))
         if abs(ratio - 1) < 0.02:
             break
     return MODEST * sigma
+
+
+def _refined_shape(
+    part: np.ndarray,
+    mask: np.ndarray,
+    sigma: float,
+    shape: np.ndarray,
+    spectrum: Spectrum,
+    magnitude: bool,
+    passes: SlicePass,
+) -> np.ndarray | None:
+    """The shape as the model sees it; None if it then hardly varies."""
+    rows = _fullest(mask, SHAPE_SLICES)
+    probe = _Probe(part[rows], (slice(None), slice(None)), spectrum, passes)
+    refined = refine_shape(shape, mask[rows], lambda guess: probe.moments(sigma * guess, magnitude))
+    return refined if span(refined) > CLEAR else None
+
+
+def _fullest(mask: np.ndarray, wanted: int) -> np.ndarray:
+    """Indices of the `wanted` slices with most foreground, rising."""
+    return np.sort(np.argsort(-mask.sum(axis=(1, 2)), kind="stable")[:wanted])
 
 
 def _around(seen: np.ndarray) -> slice:
@@ -132,18 +163,30 @@ def _around(seen: np.ndarray) -> slice:
     return slice(first, min(first + REFINE_SIDE, len(seen)))
 
 
-def _excess(
-    x: Tensor, z: Tensor, inside: Tensor, mean_square: Tensor, sigma: float, magnitude: bool, passes: SlicePass
-) -> float:
-    """Measured over expected variance of the residual at an assumed sigma, in the foreground: above 1, the noise is
-    stronger.
-    """
-    u = to_tensor(rician.stabilise(to_array(x.abs() / sigma))) if magnitude else x / sigma
-    sigma_data = (mean_square / sigma**2 - (2 if magnitude else 1)).clamp(min=0).sqrt()
-    level = torch.ones(len(u))
-    plus = passes.run(u + PROBE_STEP * z, level, None, sigma_data)
-    minus = passes.run(u - PROBE_STEP * z, level, None, sigma_data)
-    total = inside.sum()
-    residual = ((u - passes.run(u, level, None, sigma_data)).square() * inside).sum() / total
-    divergence = (z * (plus - minus) * inside).sum() / (2 * PROBE_STEP * total)
-    return float(residual / (1 - divergence).clamp(min=0.05))
+class _Probe:
+    """Asks the model about slices (N, J, I) at assumed levels of their noise; only a `window` of them is passed."""
+
+    def __init__(self, slices: np.ndarray, window: tuple[slice, ...], spectrum: Spectrum, passes: SlicePass) -> None:
+        self.window, self.passes = window, passes
+        self.x = slices[:, window[0], window[1]]
+        self.mean_square = np.square(slices).mean(axis=(1, 2))
+        power = to_tensor(spectrum.power(*self.x.shape[1:]))
+        white = torch.randn(self.x.shape, generator=torch.Generator().manual_seed(0))
+        self.z = torch.fft.ifft2(torch.fft.fft2(white) * power.sqrt()).real[:, None]
+
+    def moments(self, level: np.ndarray | np.float32, magnitude: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Square of the residual and its expectation, (N, H, W) in units of the noise, if its level is `level`, a
+        number or (J, I).
+        """
+        mean, square = float(np.mean(level)), float(np.mean(np.square(level)))
+        scaled = self.x / (level[self.window] if isinstance(level, np.ndarray) else level)
+        u = to_tensor((rician.stabilise(np.abs(scaled)) if magnitude else scaled).astype(np.float32))[:, None]
+        power = (self.mean_square - (2 if magnitude else 1) * square) / mean**2
+        sigma_data = to_tensor(np.sqrt(np.maximum(power, 0)).astype(np.float32))
+        one = torch.ones(len(u))
+        run = self.passes.run
+        plus = run(u + PROBE_STEP * self.z, one, None, sigma_data)
+        minus = run(u - PROBE_STEP * self.z, one, None, sigma_data)
+        residual = (u - run(u, one, None, sigma_data)).square()
+        expected = 1 - self.z * (plus - minus) / (2 * PROBE_STEP)
+        return to_array(residual)[:, 0], to_array(expected)[:, 0]

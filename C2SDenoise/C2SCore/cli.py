@@ -31,8 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(getattr(commands, options.command.replace("-", "_"))(options))
     except UserError as error:
         return _failed(str(error), options.debug, 2)
-    except Cancelled:
-        return _failed("Stopped; nothing was written.", options.debug, 1)
+    except Cancelled as stopped:
+        return _failed(str(stopped) or "Stopped; nothing was written.", options.debug, 1)
     except KeyboardInterrupt:
         return _failed("Stopped.", options.debug, 1)
     except BrokenPipeError:  # the reader of our output has gone, as in `c2s ... | head`
@@ -84,7 +84,9 @@ def build_parser() -> argparse.ArgumentParser:
     batch.add_argument("--json", action="store_true", help="print the record as JSON")
 
     train = command("train", "Learn a denoiser from noisy scans.")
-    train.add_argument("--data", nargs="+", required=True, metavar="PATH", help="scans, and folders that are searched")
+    train.add_argument(
+        "--data", nargs="+", default=[], metavar="PATH", help="scans, and folders that are searched; not with --resume"
+    )
     train.add_argument("--out", required=True, metavar="MODEL", help="a .safetensors file, or a name of your own")
     train.add_argument(
         "--aux",
@@ -95,7 +97,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="a further contrast of the same anatomy, one scan for each of --data, in order; repeat for each contrast",
     )
     recipe = train.add_mutually_exclusive_group()
-    recipe.add_argument("--preset", default="standard", help="quick, standard (default) or paper")
+    recipe.add_argument("--preset", default="", help="quick, standard (default) or paper; not with --resume")
     recipe.add_argument("--config", default="", metavar="FILE.yaml", help="a recipe of your own")
     train.add_argument("--minutes", type=float, metavar="N", help="time budget, instead of the recipe's")
     train.add_argument(
@@ -104,7 +106,7 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--card", default="", metavar="FILE.yaml", help="what to write on the model card: description, licence ..."
     )
-    train.add_argument("--resume", action="store_true", help="go on with the training that --out began")
+    train.add_argument("--resume", action="store_true", help="go on with the training that --out, or C2S Train, began")
     train.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
     train.add_argument("--json", action="store_true", help="print the model's card as JSON")
 
@@ -121,6 +123,7 @@ def build_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="the scans (or the frames of one) repeat each other without motion: measure by their difference",
     )
+    noise.add_argument("--map", metavar="OUT", help="write sigma at every voxel of one scan, for `denoise --sigma`")
     noise.add_argument("--json", action="store_true")
 
     models = command("models", "List, show, import, export and remove models.")

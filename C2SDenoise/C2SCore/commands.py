@@ -198,7 +198,7 @@ def noise(options: argparse.Namespace) -> int:
     """sigma, signal and SNR of every frame, or of repetitions by their difference."""
     from C2SCore import noisecommand
 
-    rows, failed = noisecommand.measure(options.scans, options.repetitions)
+    rows, failed = noisecommand.measure(options.scans, options.repetitions, options.map or "")
     if options.json:
         _print_json({"scans": rows, "failed": failed})
     elif rows:

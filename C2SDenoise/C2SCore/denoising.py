@@ -19,6 +19,7 @@ from C2SCore.errors import Cancelled, UserError
 from C2SCore.inference import SlicePass
 from C2SCore.model import Model
 from C2SCore.noise import Spectrum
+from C2SCore.noisemap import span
 from C2SCore.tensors import to_array, to_tensor
 
 CLEAN = 0.002  # sigma / signal below which a volume is returned as it is
@@ -51,6 +52,7 @@ class Result:
     estimate: np.ndarray
     uncertainty: np.ndarray | None  # standard deviation of the estimate, from second-order Tweedie
     sigma: float  # median over slices or map
+    levels: np.ndarray  # sigma of every slice (K,) or voxel (K, J, I)
     noise: str  # "gaussian", "rician", or "clean": returned as it is
     numbers: dict[str, Any]
     warnings: list[str]
@@ -116,6 +118,7 @@ def denoise(
             voxels.copy(),
             zeros,
             found.sigma,
+            found.levels,
             "clean",
             numbers,
             warnings,
@@ -128,6 +131,11 @@ def denoise(
         warnings.append(
             f"The noise is {ratio:.1%} of the signal; this model learnt {low:.1%} to {high:.1%}. "
             "Check the result, or train on this scan."
+        )
+    if given is None and found.levels.ndim == 3:
+        numbers["sigma_span"] = times = span(found.levels[len(voxels) // 2])
+        warnings.append(
+            f"The noise is up to {times:.1f} times stronger in some places than in others: measured as a map."
         )
     if model.card.neighbours and not found.independent_slices:
         warnings.append("Neighbouring slices share their noise (interpolated?), so each slice is denoised by itself.")
@@ -164,7 +172,18 @@ def denoise(
     noise = "rician" if found.magnitude else "gaussian"
     seconds = time.monotonic() - start
     numbers["seconds"] = seconds
-    return Result(denoised, estimate, uncertainty, found.sigma, noise, numbers, warnings, passes.device.type, seconds)
+    return Result(
+        denoised,
+        estimate,
+        uncertainty,
+        found.sigma,
+        found.levels,
+        noise,
+        numbers,
+        warnings,
+        passes.device.type,
+        seconds,
+    )
 
 
 def with_detail(source: np.ndarray, estimate: np.ndarray, detail: float) -> np.ndarray:

@@ -40,8 +40,6 @@ def denoise(job: events.DenoiseJob, context: Context) -> events.Done:
     model = _model(job.model, use_device(job.device, context))
     context.check()
 
-    import numpy as np
-
     from C2SCore import denoising, quality
 
     options = denoising.Options(sigma=sigma, noise=job.noise, device=context.device, uncertainty=bool(job.uncertainty))
@@ -49,9 +47,8 @@ def denoise(job: events.DenoiseJob, context: Context) -> events.Done:
         result = denoising.denoise(source, model, options, auxiliary, context.progress, context.cancelled)
     context.progress("Measuring what was removed")
     numbers = dict(result.numbers, noise=result.noise, seconds=result.seconds, device=result.device)
-    numbers.update(
-        quality.residual_checks(source, result.estimate, sigma if isinstance(sigma, np.ndarray) else result.sigma)
-    )
+    level = result.levels if result.levels.ndim == 3 else result.sigma
+    numbers.update(quality.residual_checks(source, result.estimate, level))
     context.check()
     paths = {"output": job.output}
     _save(job.output, result.estimate)

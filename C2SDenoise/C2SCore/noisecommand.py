@@ -12,14 +12,23 @@ from C2SCore import calibration, files, model, noise, scan
 from C2SCore.device import choose_device
 from C2SCore.errors import UserError
 from C2SCore.inference import SlicePass
+from C2SCore.noisemap import span
 from C2SCore.scan import Scan
+from C2SCore.writing import check_writable
 
 
-def measure(paths: Sequence[str], repetitions: bool) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+def measure(
+    paths: Sequence[str], repetitions: bool, map_path: str = ""
+) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
     """Rows (scan, name, sigma, signal, snr, kind), and the scans that failed (scan, error).
 
     With `repetitions`, all frames of all scans repeat each other and give one row; anything wrong raises `UserError`.
+    `map_path`: where the noise map of one scan is written, in its unit.
     """
+    if map_path and (repetitions or len(paths) != 1):
+        raise UserError("A noise map is written of one scan, without --repetitions. Give one scan.")
+    if map_path:
+        check_writable(map_path)
     if repetitions:
         return [_from_repetitions(paths)], []
     # The default model helps to tell fine anatomy from noise, as it does when it denoises.
@@ -27,18 +36,26 @@ def measure(paths: Sequence[str], repetitions: bool) -> tuple[list[dict[str, Any
     rows, failed = [], []
     for path in paths:
         try:
+            maps = []
             for frame in files.read(path):
-                rows.append(_from_image(str(path), frame, passes))
+                scan.check(frame)
+                found = calibration.measure(frame.voxels, None, "auto", passes)
+                rows.append(_from_image(str(path), frame, found))
+                if map_path:
+                    wide = found.levels if found.levels.ndim == 3 else found.levels[:, None, None]
+                    maps.append(frame.with_voxels(np.broadcast_to(wide, frame.voxels.shape).astype(np.float32)))
+            if map_path:
+                files.write(maps, map_path)
         except UserError as error:
             failed.append({"scan": str(path), "error": str(error)})
     return rows, failed
 
 
-def _from_image(path: str, frame: Scan, passes: SlicePass) -> dict[str, Any]:
-    scan.check(frame)
-    found = calibration.measure(frame.voxels, None, "auto", passes)
+def _from_image(path: str, frame: Scan, found: calibration.Measured) -> dict[str, Any]:
     kind = "rician" if found.magnitude else "gaussian"
     kind += ", white" if found.spectrum.white else ", band-limited"
+    if found.levels.ndim == 3:
+        kind += f", {span(found.levels[len(found.levels) // 2]):.1f}-fold over the plane"
     return _row(path, frame.name, found.sigma, found.signal, kind)
 
 

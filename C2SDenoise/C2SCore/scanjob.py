@@ -109,7 +109,7 @@ def run(job: ScanJob, progress: Progress | None = None, cancelled: Callable[[], 
         frame = frames.pop(0)
         label = f"frame {len(done) + 1}/{total}: " if total > 1 else ""
         result = denoising.denoise(frame.voxels, model, options, auxiliary, _prefixed(progress, label), cancelled)
-        done.append(_finished(frame, result, options, job))
+        done.append(_finished(frame, result, job))
         del frame, result
     progress("write", 0, 1)
     _write(job, done)
@@ -194,10 +194,10 @@ def _sigma(given: str | float, fixed: Scan, messages: list[str]) -> str | float 
     return on_grid(files.read_one(given), fixed, messages).voxels
 
 
-def _finished(frame: Scan, result: Result, options: Any, job: ScanJob) -> _Frame:
+def _finished(frame: Scan, result: Result, job: ScanJob) -> _Frame:
     from C2SCore import quality
 
-    level = options.sigma if isinstance(options.sigma, np.ndarray) else result.sigma
+    level = result.levels if result.levels.ndim == 3 else result.sigma
     checks = quality.residual_checks(frame.voxels, result.estimate, level)
     facts = {"noise": result.noise, "device": result.device, "seconds": result.seconds}
     return _Frame(

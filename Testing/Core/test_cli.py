@@ -241,7 +241,7 @@ def test_train_then_use(scan_file, tmp_path, quick, capsys, monkeypatch):
     assert "Resume it" in capsys.readouterr().err
     longer = config.preset("quick").replace(steps=6)
     monkeypatch.setattr(config, "preset", lambda name: longer)
-    assert c2s("train", "--data", scan_file, "--out", "mine", "--resume", "--json") == 0
+    assert c2s("train", "--data", scan_file, "--out", "mine", "--resume", "--preset", "quick", "--json") == 0
     assert json.loads(capsys.readouterr().out)["quality"]["steps"] == 6
 
 
@@ -295,6 +295,10 @@ def test_noise_of_scans_and_of_repetitions(tmp_path, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 3
     assert c2s("noise", scans[0], "--repetitions") == 2
     assert "one frame" in capsys.readouterr().err
+    assert c2s("noise", scans[0], "--map", tmp_path / "map.nrrd") == 0
+    assert files.read_one(tmp_path / "map.nrrd").voxels == pytest.approx(row["sigma"], rel=0.15)
+    assert c2s("noise", *scans, "--map", tmp_path / "both.nrrd") == 2
+    assert "Give one scan" in capsys.readouterr().err
     assert c2s("noise", scans[0], tmp_path / "missing.nrrd", "--json") == 1
     told = json.loads(capsys.readouterr().out)
     assert (len(told["scans"]), len(told["failed"])) == (1, 1)
