@@ -297,15 +297,15 @@ def test_level_is_corrected_by_a_model_that_fits(wrong: float, monkeypatch: pyte
             return super().forward(x * s, sigma * s) / s
 
     passes.denoiser = Scaled("small")
-    original = calibration._excess
+    original = calibration._Probe.moments
 
-    def spy(x, z, inside, mean_square, sigma, magnitude, p):  # type: ignore[no-untyped-def]
-        Scaled.assumed = sigma
-        return original(x, z, inside, mean_square, sigma, magnitude, p)
+    def spy(probe, level, magnitude):  # type: ignore[no-untyped-def]
+        Scaled.assumed = float(level)
+        return original(probe, level, magnitude)
 
-    monkeypatch.setattr(calibration, "_excess", spy)
+    monkeypatch.setattr(calibration._Probe, "moments", spy)
     mask = np.ones(volume.shape, dtype=bool)
-    found = calibration.refine(volume, mask, wrong, calibration.white_spectrum(), False, passes)
+    found = calibration.refine(volume, mask, wrong, None, calibration.white_spectrum(), False, passes)
     assert found == pytest.approx(calibration.MODEST, rel=0.04)
 
 
