@@ -85,9 +85,13 @@ def measure(volume: np.ndarray, given: np.ndarray | None, kind: str, passes: Sli
     else:
         # Where fine anatomy pushed the first estimate up, it would do so differently in every slice.
         levels = sigma * (relative if estimate < TRUSTED * sigma else np.ones(len(volume)))
-        if shape is not None:
-            levels = (levels[:, None, None] * shape).astype(np.float32)
-    return Measured(sigma, signal, np.ascontiguousarray(levels, dtype=np.float32), magnitude, spectrum, independent)
+    levels = np.ascontiguousarray(levels, dtype=np.float32)
+    if shape is not None:
+        plane = shape.astype(np.float32)
+        # In a large volume, one plane stands for all: no further copy of its size.
+        even = bool(np.ptp(levels) == 0)
+        levels = np.broadcast_to(levels[0] * plane, volume.shape) if even else levels[:, None, None] * plane
+    return Measured(sigma, signal, levels, magnitude, spectrum, independent)
 
 
 def _relative_levels(each: np.ndarray, mask: np.ndarray) -> np.ndarray:
