@@ -6,9 +6,7 @@ The radiologist's module. Thin: the work is in C2SSlicer (inside Slicer) and C2S
 # ruff: noqa: UP045  Optional[...] is what Slicer's parameterNodeWrapper documents. Annotations stay objects, which it
 # reads.
 import enum
-import importlib
 import json
-import sys
 from typing import Annotated, Any, Optional
 
 import slicer
@@ -26,6 +24,8 @@ from slicer.ScriptedLoadableModule import (
 from slicer.util import VTKObservationMixin
 
 from C2SSlicer import job, request, volumes
+from C2SSlicer.device import Device
+from C2SSlicer.module_widget import PanelWidget, forget
 from C2SSlicer.panel import Panel
 from C2SSlicer.run import Run
 
@@ -69,24 +69,6 @@ class Frames(enum.Enum):
         return {"this": _("This frame"), "all": _("All frames")}[self.value]
 
 
-class Device(enum.Enum):
-    """Where to compute."""
-
-    AUTOMATIC = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
-    MPS = "mps"
-
-    def label(self) -> str:
-        words = {
-            "auto": _("Automatic"),
-            "cpu": _("Processor (CPU)"),
-            "cuda": _("NVIDIA graphics card"),
-            "mps": _("Apple GPU"),
-        }
-        return words[self.value]
-
-
 @parameterNodeWrapper
 class C2SDenoiseParameterNode:
     """Everything that the panel shows, saved with the scene.
@@ -116,62 +98,30 @@ class C2SDenoiseParameterNode:
     evidence: str = ""
 
 
-class C2SDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+class C2SDenoiseWidget(PanelWidget, ScriptedLoadableModuleWidget, VTKObservationMixin):
     """Connects the panel with the scene: what Slicer calls is here, what the controls do is in C2SSlicer.panel."""
 
     def __init__(self, parent: Any = None) -> None:
-        ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
-        self.logic: C2SDenoiseLogic | None = None
-        self.panel: Panel | None = None
-        self._parameterNode: Any = None
-        self._parameterNodeGuiTag: Any = None
+        ScriptedLoadableModuleWidget.__init__(self, parent)
 
     def setup(self) -> None:
         ScriptedLoadableModuleWidget.setup(self)
-        uiWidget = slicer.util.loadUI(self.resourcePath("UI/C2SDenoise.ui"))
-        self.layout.addWidget(uiWidget)
-        self.ui = slicer.util.childWidgetVariables(uiWidget)
-        uiWidget.setMRMLScene(slicer.mrmlScene)
-        self.logic = C2SDenoiseLogic()
-        self.panel = Panel(self.ui, self.logic, self.resourcePath("requirements.txt"))
-        scene = slicer.mrmlScene
-        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
-        self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
-        self.initializeParameterNode()
+        logic = C2SDenoiseLogic()
+        self.build(logic, lambda ui: Panel(ui, logic, self.resourcePath("requirements.txt")))
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.NodeRemovedEvent, self.onNodeRemoved)
 
     def cleanup(self) -> None:
-        """The application ends, or the module is reloaded: nothing of ours goes on."""
-        self.removeObservers()
-        if self.panel is not None:  # None: setup() has failed
-            self.setParameterNode(None)
-            self.panel.close()
-
-    def enter(self) -> None:
-        self.initializeParameterNode()
-
-    def exit(self) -> None:
-        """Another module is shown. A run goes on."""
-        if self.panel is not None:
-            self.setParameterNode(None)
+        PanelWidget.cleanup(self)
+        job.close()
 
     def onReload(self) -> None:
         """Reload our package too, not this file alone; the worker goes, the next Apply starts a new one."""
-        self.panel.close()
+        if self.panel is not None:
+            self.panel.close()
         job.close()
-        for name in [n for n in sys.modules if n == "C2SSlicer" or n.startswith("C2SSlicer.")]:
-            del sys.modules[name]
-        importlib.invalidate_caches()
+        forget("C2SSlicer")
         ScriptedLoadableModuleWidget.onReload(self)
-
-    def onSceneStartClose(self, caller: Any, event: Any) -> None:
-        self.panel.scene_closes()
-        self.setParameterNode(None)
-
-    def onSceneEndClose(self, caller: Any, event: Any) -> None:
-        if self.parent.isEntered:
-            self.initializeParameterNode()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeRemoved(self, caller: Any, event: Any, node: Any) -> None:
@@ -180,25 +130,11 @@ class C2SDenoiseWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def initializeParameterNode(self) -> None:
         """Take the scene's parameters; choose a first volume where none is chosen."""
-        self.setParameterNode(self.logic.getParameterNode())
+        PanelWidget.initializeParameterNode(self)
         if self._parameterNode.inputVolume is None:
             first = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
             if first is not None and first.GetClassName() == "vtkMRMLScalarVolumeNode":
                 self._parameterNode.inputVolume = first
-
-    def setParameterNode(self, node: Any) -> None:
-        """Bind the controls to a parameter node, or to none."""
-        if self._parameterNode is not None:
-            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
-        self._parameterNode = node
-        if node is not None:
-            self._parameterNodeGuiTag = node.connectGui(self.ui)
-            self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
-        self.panel.set_parameters(node)
-
-    def onParametersChanged(self, caller: Any = None, event: Any = None) -> None:
-        self.panel.update()
 
 
 class C2SDenoiseLogic(ScriptedLoadableModuleLogic):

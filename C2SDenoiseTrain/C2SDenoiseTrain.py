@@ -5,14 +5,11 @@ in C2SSlicer (shared with C2S Denoise) and in C2SCore (in worker processes).
 """
 
 # ruff: noqa: E402  The imports from the sibling come after its folder.
-import enum
-import importlib
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import slicer
-import vtk
 from slicer import vtkMRMLScalarVolumeNode
 from slicer.i18n import tr as _
 from slicer.i18n import translate
@@ -32,6 +29,8 @@ if _SIBLING.is_dir() and str(_SIBLING) not in sys.path:
 
 from C2SCore.config import TrainConfig
 from C2SSlicer import job
+from C2SSlicer.device import Device
+from C2SSlicer.module_widget import PanelWidget, forget
 from C2STrainSlicer import closing, planning, trainrun
 from C2STrainSlicer.panel import Panel
 from C2STrainSlicer.record import Record
@@ -55,24 +54,6 @@ class C2SDenoiseTrain(ScriptedLoadableModule):
         self.parent.acknowledgementText = _(
             "Method: Tu, Shi and Lam, Score-based Self-supervised MRI Denoising, ICLR 2025 (arXiv 2505.05631)."
         )
-
-
-class Device(enum.Enum):
-    """Where to compute."""
-
-    AUTOMATIC = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
-    MPS = "mps"
-
-    def label(self) -> str:
-        words = {
-            "auto": _("Automatic"),
-            "cpu": _("Processor (CPU)"),
-            "cuda": _("NVIDIA graphics card"),
-            "mps": _("Apple GPU"),
-        }
-        return words[self.value]
 
 
 @parameterNodeWrapper
@@ -106,79 +87,30 @@ class C2SDenoiseTrainParameterNode:
     report: bool = True
 
 
-class C2SDenoiseTrainWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+class C2SDenoiseTrainWidget(PanelWidget, ScriptedLoadableModuleWidget, VTKObservationMixin):
     """Connects the panel with the scene: what Slicer calls is here, what the controls do is in C2STrainSlicer.panel."""
 
     def __init__(self, parent: Any = None) -> None:
-        ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
-        self.logic: C2SDenoiseTrainLogic | None = None
-        self.panel: Panel | None = None
-        self._parameterNode: Any = None
-        self._parameterNodeGuiTag: Any = None
+        ScriptedLoadableModuleWidget.__init__(self, parent)
 
     def setup(self) -> None:
         ScriptedLoadableModuleWidget.setup(self)
-        uiWidget = slicer.util.loadUI(self.resourcePath("UI/C2SDenoiseTrain.ui"))
-        self.layout.addWidget(uiWidget)
-        self.ui = slicer.util.childWidgetVariables(uiWidget)
-        uiWidget.setMRMLScene(slicer.mrmlScene)
-        self.logic = C2SDenoiseTrainLogic()
-        self.panel = Panel(self.ui, self.logic, REQUIREMENTS)
-        scene = slicer.mrmlScene
-        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
-        self.initializeParameterNode()
+        logic = C2SDenoiseTrainLogic()
+        self.build(logic, lambda ui: Panel(ui, logic, REQUIREMENTS))
 
     def cleanup(self) -> None:
-        """The application ends, or the module is reloaded: a training saves what it has, and ends."""
+        """A training saves what it has, and ends."""
         closing.unwatch()
-        if self.panel is not None:  # None: setup() has failed
-            self.setParameterNode(None)
-            self.panel.close()
-        self.removeObservers()
-
-    def enter(self) -> None:
-        self.initializeParameterNode()
-
-    def exit(self) -> None:
-        """Another module is shown. A training goes on."""
-        if self.panel is not None:
-            self.setParameterNode(None)
+        PanelWidget.cleanup(self)
 
     def onReload(self) -> None:
         """Reload our package too, not this file alone. What both modules share stays: C2S Denoise uses it."""
         closing.unwatch()
-        self.panel.close()
-        for name in [n for n in sys.modules if n == "C2STrainSlicer" or n.startswith("C2STrainSlicer.")]:
-            del sys.modules[name]
-        importlib.invalidate_caches()
+        if self.panel is not None:
+            self.panel.close()
+        forget("C2STrainSlicer")
         ScriptedLoadableModuleWidget.onReload(self)
-
-    def onSceneStartClose(self, caller: Any, event: Any) -> None:
-        self.panel.scene_closes()
-        self.setParameterNode(None)
-
-    def onSceneEndClose(self, caller: Any, event: Any) -> None:
-        if self.parent.isEntered:
-            self.initializeParameterNode()
-
-    def initializeParameterNode(self) -> None:
-        self.setParameterNode(self.logic.getParameterNode())
-
-    def setParameterNode(self, node: Any) -> None:
-        """Bind the controls to a parameter node, or to none."""
-        if self._parameterNode is not None:
-            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
-            self.removeObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
-        self._parameterNode = node
-        if node is not None:
-            self._parameterNodeGuiTag = node.connectGui(self.ui)
-            self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self.onParametersChanged)
-        self.panel.set_parameters(node)
-
-    def onParametersChanged(self, caller: Any = None, event: Any = None) -> None:
-        self.panel.parameters_changed()
 
 
 class C2SDenoiseTrainLogic(ScriptedLoadableModuleLogic):

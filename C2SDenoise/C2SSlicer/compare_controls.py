@@ -9,7 +9,9 @@ from C2SSlicer.compare import Comparison
 
 
 class CompareControls:
-    """`parameters()` gives the parameter node that is shown, or None; `act(f, ...)` calls f and shows what goes wrong.
+    """`parameters()` gives the parameter node that is shown, or None.
+
+    `act(f, ...)` calls f and shows what goes wrong.
     """
 
     def __init__(

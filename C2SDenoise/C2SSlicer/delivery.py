@@ -1,13 +1,9 @@
-"""The result of a run into the scene, and the detail slider after it.
-
-The slider needs no second inference: with d the share of the noise variance that is kept, E[x_target | x] is on the
-straight line from the estimate (d = 0) to the source (d = 1), by Tweedie's formula for the two levels.
-"""
+"""The result of a run into the scene: everything is made ready in pieces, then shown at once."""
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,20 +12,103 @@ import slicer
 import C2SCore
 from C2SCore import events
 from C2SCore.card import ModelEntry
-from C2SSlicer import compare, sequences, volumes
+from C2SSlicer import compare, handover, volumes
+from C2SSlicer.refinement import Refinement, reckon
 from C2SSlicer.request import Request, Result, node
 
 SHOWN_NOISE = 2.5  # standard deviations at which the colours of the removed noise saturate
-RECOVERABLE = 0.95  # above this detail, a saved result is too close to its source to find the estimate again
 
 
-def deliver(
-    request: Request, source: Any, entry: ModelEntry, arrays: Sequence[np.ndarray], endings: Sequence[events.Done]
-) -> tuple[Result, Refinement]:
-    """Put the outputs of a run into the scene; nodes made on the way are removed again if something fails."""
-    estimates = [np.load(ending.paths["output"]) for ending in endings]
-    numbers = _mean_numbers([ending.numbers for ending in endings])
-    facts = {
+class Delivery:
+    """Brings the outputs of a run into the scene: `prepare` reads and reckons, in pieces; `deliver` shows."""
+
+    def __init__(self, request: Request, arrays: Sequence[np.ndarray], endings: Sequence[events.Done]) -> None:
+        self._request, self._sources, self._endings = request, arrays, endings
+        self._estimates: list[np.ndarray] = []
+        self._removed: list[np.ndarray] = []
+        self._uncertainties: list[np.ndarray] = []
+        self._images: dict[str, Any] = {}  # voxels of the volumes to come, if they are no time series
+
+    def prepare(self) -> Iterator[None]:
+        """Nothing of this touches the scene; one piece at a time, see `pieces`."""
+        for source, ending in zip(self._sources, self._endings, strict=True):
+            estimate, removed = np.empty_like(source), np.empty_like(source)
+            for slab in handover.load(ending.paths["output"], estimate):
+                np.subtract(source[slab], estimate[slab], out=removed[slab])
+                yield
+            self._estimates.append(estimate)
+            self._removed.append(removed)
+            if self._request.uncertainty_output is not None and "uncertainty" in ending.paths:
+                uncertainty = np.empty_like(source)
+                for _ in handover.load(ending.paths["uncertainty"], uncertainty):
+                    yield
+                self._uncertainties.append(uncertainty)
+        if not self._request.all_frames:
+            yield from self._fill_images(np.float32(self._request.detail))
+
+    def _fill_images(self, detail: np.float32) -> Iterator[None]:
+        estimate, removed = self._estimates[0], self._removed[0]
+        self._images["denoised"], voxels = handover.empty_image(estimate.shape)
+        for slab in handover.slabs(estimate.shape):
+            reckon(voxels[slab], removed[slab], detail, estimate[slab])
+            yield
+        if self._request.noise_output is not None:
+            self._images["removed noise"], voxels = handover.empty_image(estimate.shape)
+            for slab in handover.slabs(estimate.shape):
+                reckon(voxels[slab], removed[slab], np.float32(1) - detail)
+                yield
+        if self._uncertainties:
+            self._images["uncertainty"], voxels = handover.empty_image(estimate.shape)
+            for slab in handover.slabs(estimate.shape):
+                voxels[slab] = self._uncertainties[0][slab]
+                yield
+
+    def deliver(self, source: Any, entry: ModelEntry) -> tuple[Result, Refinement]:
+        """Put it all into the scene; nodes made on the way are removed again if something fails."""
+        request = self._request
+        numbers = _mean_numbers([ending.numbers for ending in self._endings])
+        facts = _facts(request, source, entry, numbers)
+        created: list[Any] = []
+
+        def target(wanted: str, name: str, what: str) -> Any:
+            volume = node(wanted)
+            if volume is None:  # a new one is wanted, or the chosen one was deleted meanwhile
+                volume = volumes.create_like(source, name)
+                created.append(volume)
+            volumes.place_like(volume, source)
+            volumes.describe(volume, {**facts, "Content": what})
+            if what in self._images:
+                volumes.set_image(volume, self._images[what])
+            return volume
+
+        try:
+            result = Result(target(request.output, volumes.result_name(source), "denoised"), numbers=numbers)
+            result.warnings = list(dict.fromkeys(warning for ending in self._endings for warning in ending.warnings))
+            if request.noise_output is not None:
+                result.noise = target(request.noise_output, f"{source.GetName()} removed noise", "removed noise")
+            refinement = Refinement(self._estimates, self._removed, result.volume, result.noise, source)
+            refinement.detail = request.detail
+            if request.all_frames:
+                refinement.fill_sequences()
+            if result.noise is not None:
+                compare.show_symmetric(result.noise, SHOWN_NOISE * float(numbers["sigma"]))
+            if len(self._uncertainties) == len(self._endings):
+                name = f"{source.GetName()} uncertainty"
+                result.uncertainty = target(request.uncertainty_output, name, "uncertainty")
+                if request.all_frames:
+                    refinement.store(result.uncertainty, self._uncertainties)
+                compare.show_from_zero(result.uncertainty, _high(self._uncertainties[0]))
+            result.sequence = refinement.sequences.get(result.volume.GetID())
+        except BaseException:
+            for volume in created:
+                slicer.mrmlScene.RemoveNode(volume)
+            raise
+        return result, refinement
+
+
+def _facts(request: Request, source: Any, entry: ModelEntry, numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """What the volumes say of their origin."""
+    return {
         "Source": source.GetName(),
         "Model": entry.name,
         "ModelDate": entry.card.date,
@@ -42,135 +121,12 @@ def deliver(
         "Date": datetime.datetime.now().isoformat(timespec="seconds"),
         "Use": "for research only",
     }
-    created: list[Any] = []
-
-    def target(wanted: str, name: str, what: str) -> Any:
-        volume = node(wanted)
-        if volume is None:  # a new one is wanted, or the chosen one was deleted meanwhile
-            volume = volumes.create_like(source, name)
-            created.append(volume)
-        volumes.place_like(volume, source)
-        volumes.describe(volume, {**facts, "Content": what})
-        return volume
-
-    try:
-        result = Result(target(request.output, volumes.result_name(source), "denoised"), numbers=numbers)
-        result.warnings = list(dict.fromkeys(warning for ending in endings for warning in ending.warnings))
-        if request.noise_output is not None:
-            result.noise = target(request.noise_output, f"{source.GetName()} removed noise", "removed noise")
-        uncertainties = [ending.paths["uncertainty"] for ending in endings if "uncertainty" in ending.paths]
-        if request.uncertainty_output is not None and len(uncertainties) == len(endings):
-            result.uncertainty = target(request.uncertainty_output, f"{source.GetName()} uncertainty", "uncertainty")
-        refinement = Refinement(arrays, estimates, result.volume, result.noise, source, request.all_frames)
-        refinement.fill(request.detail)
-        if result.noise is not None:
-            compare.show_symmetric(result.noise, SHOWN_NOISE * float(numbers["sigma"]))
-        if result.uncertainty is not None:
-            maps = [np.load(path) for path in uncertainties]
-            refinement.store(result.uncertainty, maps)
-            compare.show_from_zero(result.uncertainty, float(np.quantile(maps[0], 0.99)))
-        result.sequence = refinement.sequences.get(result.volume.GetID())
-    except BaseException:
-        for volume in created:
-            slicer.mrmlScene.RemoveNode(volume)
-        raise
-    return result, refinement
 
 
-class Refinement:
-    """What the detail slider moves: per frame the estimate and what was removed, and the nodes that show them."""
-
-    def __init__(
-        self,
-        sources: Sequence[np.ndarray],
-        estimates: Sequence[np.ndarray],
-        output: Any,
-        noise: Any,
-        source: Any,
-        frames: bool,
-    ) -> None:
-        self.estimates = list(estimates)
-        self.removed = [s - e for s, e in zip(sources, estimates, strict=True)]
-        self.output, self.noise = output.GetID(), noise.GetID() if noise is not None else None
-        self.sequences: dict[str, Any] = {}  # node id of the visible volume -> its sequence
-        self._source, self._frames = source.GetID(), frames
-        self.detail = 0.0
-
-    @classmethod
-    def from_scene(cls, output: Any, source: Any, noise: Any = None) -> Refinement | None:
-        """The slider of a saved scene.
-
-        The estimate is found again from result and source; None where that is impossible.
-        """
-        facts = volumes.facts_of(output)
-        if facts.get("Content") != "denoised" or sequences.sequence_of(output)[1] is not None:
-            return None
-        detail = float(facts.get("Detail", 1.0))
-        denoised, original = volumes.array_of(output), volumes.array_of(source)
-        if detail > RECOVERABLE or denoised.shape != original.shape:
-            return None
-        made = cls([original], [original - (original - denoised) / (1 - detail)], output, noise, source, False)
-        made.detail = detail
-        return made
-
-    def denoised(self, frame: int = 0) -> np.ndarray:
-        """The result at the present detail, (K, J, I)."""
-        return self.estimates[frame] + np.float32(self.detail) * self.removed[frame]
-
-    def fill(self, detail: float) -> None:
-        """First time: create the voxels of the output, and the sequences of a time series."""
-        self.detail = detail
-        self.store(node(self.output), [self.denoised(n) for n in range(len(self.estimates))])
-        if self.noise:
-            self.store(node(self.noise), [np.float32(1 - detail) * removed for removed in self.removed])
-
-    def store(self, volume: Any, arrays: Sequence[np.ndarray]) -> None:
-        """Voxels into a volume, or, for a time series, into a new sequence that plays along with its source."""
-        if not self._frames:
-            volumes.set_voxels(volume, arrays[0])
-            return
-        source = node(self._source)
-        sequence = sequences.create_sequence_like(source, volume.GetName())
-        for index, array in enumerate(arrays):
-            volumes.set_voxels(volume, array)
-            sequences.add_frame(sequence, source, index, volume)
-        self.sequences[volume.GetID()] = sequence
-        sequences.play_along(sequence, source, volume)
-
-    def apply(self, detail: float) -> bool:
-        """Move to another detail in place; False where the output is gone or was changed by something else."""
-        output = node(self.output)
-        if output is None:
-            return False
-        self.detail = float(detail)
-        factor = np.float32(detail)
-        for frame, (estimate, removed) in enumerate(zip(self.estimates, self.removed, strict=True)):
-            self._write(output, frame, estimate, removed, factor)
-            noise = node(self.noise)
-            if noise is not None:
-                self._write(noise, frame, None, removed, np.float32(1) - factor)
-        volumes.describe(output, {"Detail": self.detail})
-        return True
-
-    def _write(self, volume: Any, frame: int, base: np.ndarray | None, removed: np.ndarray, factor: np.float32) -> None:
-        """volume = base + factor * removed, into the voxels that are there.
-
-        Nothing is allocated while the slider moves.
-        """
-        sequence = self.sequences.get(volume.GetID())
-        shown = volume if sequence is None else sequence.GetNthDataNode(frame)
-        voxels = slicer.util.arrayFromVolume(shown)
-        if voxels.shape != removed.shape or voxels.dtype != removed.dtype:
-            volumes.set_voxels(shown, removed * factor if base is None else base + factor * removed)
-            return
-        np.multiply(removed, factor, out=voxels)
-        if base is not None:
-            voxels += base
-        slicer.util.arrayFromVolumeModified(shown)
-        if sequence is not None:
-            browser = sequences.sequence_of(volume)[0]
-            if browser is not None:
-                browser.Modified()  # its visible frame is looked up again
+def _high(values: np.ndarray) -> float:
+    """The 99 % quantile, of a million voxels at the most."""
+    flat = values.reshape(-1)
+    return float(np.quantile(flat[:: 1 + flat.size // 1_000_000], 0.99))
 
 
 def _mean_numbers(numbers: Sequence[dict[str, Any]]) -> dict[str, Any]:

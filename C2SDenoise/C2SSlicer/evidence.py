@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import html
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from C2SCore import events
-from C2SSlicer import job, run
+from C2SSlicer import handover, job
+from C2SSlicer.errand import Errand
 
 SENTENCES = {
     "noise": "What was removed looks like noise. Still compare with the source before you rely on fine detail.",
@@ -70,29 +70,23 @@ class Measurement:
     """Measures a result again: after the detail slider was moved, or against a reference. The last order wins."""
 
     def __init__(self, worker: job.Worker, on_end: Callable[[events.Message], None]) -> None:
-        self._worker, self._on_end = worker, on_end
-        self._task: job.Task | None = None
+        self._errand, self._on_end = Errand(worker), on_end
 
-    def start(self, arrays: Mapping[str, np.ndarray], sigma: float) -> None:
-        """Measure arrays (K, J, I) on one grid: `source`, `denoised` and, if there is one, `reference`."""
-        self.stop()
-        folder = tempfile.TemporaryDirectory(prefix="C2SDenoise-", dir=run.temporary_folder())
-        paths = {name: str(Path(folder.name) / f"{name}.npy") for name in arrays}
-        for name, array in arrays.items():
-            np.save(paths[name], array)
-        order = events.EvidenceJob(job.new_id(), paths["source"], paths["denoised"], sigma, paths.get("reference", ""))
+    def start(self, source: Any, denoised: Any, sigma: float, reference: np.ndarray | None = None) -> None:
+        """Measure two volume nodes and, if there is one, a reference (K, J, I), all on one grid."""
 
-        def ended(ending: events.Message) -> None:
-            folder.cleanup()
-            if self._task is not None and self._task.job is order:
-                self._task = None
-                self._on_end(ending)
+        def write(folder: Path) -> Iterator[None]:
+            yield from handover.save(source, folder / "source.npy")
+            yield from handover.save(denoised, folder / "denoised.npy")
+            if reference is not None:
+                yield from handover.save_array(reference, folder / "reference.npy")
 
-        # It is short and its process is warm: never worth a kill.
-        self._task = self._worker.submit(order, on_end=ended, grace=job.STOP_GRACE)
+        def order(folder: Path) -> events.Job:
+            source, denoised, against = (str(folder / f"{name}.npy") for name in ("source", "denoised", "reference"))
+            return events.EvidenceJob(job.new_id(), source, denoised, sigma, against if reference is not None else "")
+
+        self._errand.start(write, order, self._on_end)
 
     def stop(self) -> None:
         """Forget the measurement that runs."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
+        self._errand.stop()

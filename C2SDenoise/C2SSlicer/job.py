@@ -1,38 +1,24 @@
-"""Jobs for the worker process, seen from Slicer: start, watch, cancel, wait. No Qt but for a timer that `poll`s.
+"""Jobs for the worker processes of this Slicer session: what the modules use.
 
-One worker process serves one Slicer session and stays warm: torch and the model load once. Messages arrive through
-reader threads and a queue; `Worker.poll`, called by a timer or by `Task.wait`, hands them out on the thread that
-calls it, so callbacks may touch the scene.
-
-Stopping has three floors, because inside Slicer `sys.executable` is a launcher that does not pass a kill on to the
-interpreter: a cancel line, which the job obeys between two batches; the end of the worker's input, on which it ends;
-and a hard kill of the process id that the worker itself announced.
+The session has a worker by name: one for denoising, one for trainings, one for looking at scans. Each is polled by a
+timer while it has work.
 """
 
 from __future__ import annotations
 
 import atexit
-import collections
 import itertools
 import os
-import queue
-import signal
-import subprocess
-import sys
-import threading
-import time
-import traceback
-from collections.abc import Callable
-from pathlib import Path
 
-from C2SCore import events
+from C2SSlicer.client import CANCEL_GRACE, LOG_LINES, STOP_GRACE, Task, Worker
 
-CANCEL_GRACE = 0.8  # seconds that a job has to obey a cancel line before its process is killed
-STOP_GRACE = 30.0  # the same for a training, which first saves what it has
-POLL_INTERVAL = 20  # milliseconds between two looks at the queue while a job runs
-LOG_LINES = 500
+__all__ = ["CANCEL_GRACE", "LOG_LINES", "STOP_GRACE", "Task", "Worker", "close", "close_all", "new_id", "shared"]
+
+POLL_INTERVAL = 20  # milliseconds between two polls while there is work
+PROGRAMS = {"train": "training", "inspect": "reading of scans"}  # what messages call a worker that does not denoise
 
 _ids = itertools.count(1)
+_WORKERS: dict[str, Worker] = {}
 
 
 def new_id() -> str:
@@ -40,331 +26,8 @@ def new_id() -> str:
     return f"{os.getpid()}-{next(_ids)}"
 
 
-class Task:
-    """One job that was given to a worker. `ending` is None until it has ended, then `Done`, `Failed` or `Cancelled`."""
-
-    def __init__(
-        self,
-        worker: Worker,
-        job: events.Job,
-        on_message: Callable[[events.Message], None] | None,
-        on_end: Callable[[events.Message], None] | None,
-        grace: float,
-    ) -> None:
-        self.job = job
-        self.ending: events.Message | None = None
-        self._worker, self._on_message, self._on_end, self._grace = worker, on_message, on_end, grace
-        self.deadline: float | None = None  # when a cancelled job's process is killed
-        self.heard = self.repeated = False  # the process has spoken of it; it was given a second time
-
-    @property
-    def finished(self) -> bool:
-        return self.ending is not None
-
-    def cancel(self) -> None:
-        """Ask the job to stop; if it does not within its grace, the process is killed (at one of the next polls)."""
-        if not self.finished and self.deadline is None:
-            self.deadline = time.monotonic() + self._grace
-            self._worker.send(events.CancelJob(self.job.job))
-            self._worker.drop_waiting(self)
-
-    def pause(self, paused: bool = True) -> None:
-        if not self.finished:
-            self._worker.send(events.PauseJob(self.job.job, paused))
-
-    def wait(self, timeout: float | None = None) -> events.Message | None:
-        """Block until the job has ended and return its ending; None if `timeout` seconds did not suffice."""
-        until = None if timeout is None else time.monotonic() + timeout
-        while not self.finished and (until is None or time.monotonic() < until):
-            self._worker.poll(wait=0.05)
-        return self.ending
-
-    def message(self, message: events.Message) -> None:
-        self.heard = True
-        self._call(self._on_message, message)
-
-    def end(self, ending: events.Message) -> None:
-        if not self.finished:
-            self.ending = ending
-            self._call(self._on_end, ending)
-
-    def _call(self, callback: Callable[[events.Message], None] | None, message: events.Message) -> None:
-        """A fault in a callback must stop neither the timer nor the other tasks."""
-        try:
-            if callback is not None:
-                callback(message)
-        except Exception:
-            traceback.print_exc()
-
-
-class Worker:
-    """A worker process that is started at the first job and again after a crash.
-
-    Parameters
-    ----------
-    command : program and arguments; by default this interpreter running C2SCore's worker.
-    on_busy : called with True when the first job comes and with False when the last has ended: starts and stops the
-    timer. on_log : called with every line that is no message (prints and warnings of libraries). program : what
-    messages call it.
-    """
-
-    def __init__(
-        self,
-        command: list[str] | None = None,
-        on_busy: Callable[[bool], None] | None = None,
-        on_log: Callable[[str], None] | None = None,
-        program: str = "denoising program",
-    ) -> None:
-        self._program = program
-        self._command = command or [sys.executable, "-u", "-m", "C2SCore.worker"]
-        self.on_busy, self.on_log = on_busy, on_log
-        self.log: collections.deque[str] = collections.deque(maxlen=LOG_LINES)
-        self.started: events.Started | None = None
-        self._process: subprocess.Popen[bytes] | None = None
-        self._queue: queue.SimpleQueue = queue.SimpleQueue()  # (process, message), or (process, exit code) at its end
-        self._tasks: dict[str, Task] = {}  # unfinished ones, oldest first: the oldest is the one that runs
-        self._later: collections.deque[Callable[[], None]] = collections.deque()
-
-    @property
-    def busy(self) -> bool:
-        return bool(self._tasks or self._later)
-
-    @property
-    def running(self) -> bool:
-        """Whether the process is there, warm."""
-        return self._process is not None and self._process.poll() is None
-
-    def submit(
-        self,
-        job: events.Job,
-        on_message: Callable[[events.Message], None] | None = None,
-        on_end: Callable[[events.Message], None] | None = None,
-        grace: float | None = None,
-    ) -> Task:
-        """Queue a job; the callbacks get its messages and, once, its ending."""
-        if grace is None:
-            grace = STOP_GRACE if isinstance(job, events.TrainJob) else CANCEL_GRACE
-        task = Task(self, job, on_message, on_end, grace)
-        was_busy, self._tasks[job.job] = self.busy, task
-        if not was_busy and self.on_busy:
-            self.on_busy(True)
-        try:
-            self._ensure()
-            self.send(job)
-        except OSError as error:
-            advice = f"Check that {self._command[0]} exists and may be run; reinstall the extension if not."
-            self._finish(task, events.Failed(job.job, f"The {self._program} could not be started: {error}.", advice))
-        return task
-
-    def defer(self, step: Callable[[], None]) -> None:
-        """Do a piece of work at the next poll: between two pieces the window can answer."""
-        was_busy = self.busy
-        self._later.append(step)
-        if not was_busy and self.on_busy:
-            self.on_busy(True)
-
-    def send(self, message: events.Message) -> None:
-        """Write one line to the process; one that has just died is noticed by `poll`, not here."""
-        if self._process is not None:
-            try:
-                self._process.stdin.write(events.encode(message).encode("ascii") + b"\n")
-                self._process.stdin.flush()
-            except (OSError, ValueError):
-                pass
-
-    def drop_waiting(self, task: Task) -> None:
-        """A job that still waits for others ends at once when it is cancelled; the worker will skip it."""
-        if next(iter(self._tasks.values()), task) is not task:
-            self._finish(task, events.Cancelled(task.job.job))
-
-    def poll(self, wait: float = 0.0) -> None:
-        """Hand out what has arrived; `wait`: seconds to stay for the first message if there is none."""
-        if self._later:
-            try:
-                self._later.popleft()()
-            finally:
-                if not self.busy and self.on_busy:
-                    self.on_busy(False)
-            return
-        while True:
-            try:
-                process, item = self._queue.get(timeout=wait) if wait > 0 else self._queue.get_nowait()
-            except queue.Empty:
-                break
-            wait = 0.0
-            if process is not self._process:
-                continue  # a process that was given up
-            if isinstance(item, int):
-                self._died(item)
-            else:
-                self._received(item)
-        now = time.monotonic()
-        if any(task.deadline is not None and now > task.deadline for task in self._tasks.values()):
-            self._give_up()
-
-    def close(self) -> None:
-        """End the process by closing its input; jobs that run are cancelled. A later job starts it anew."""
-        process, self._process, self.started = self._process, None, None
-        if process is not None:
-            _close_input(process)
-        for task in list(self._tasks.values()):
-            self._finish(task, events.Cancelled(task.job.job))
-
-    def kill(self) -> None:
-        """End the process at once, through the id that it announced; as for `close`, running jobs are cancelled."""
-        process, started = self._process, self.started
-        self.close()
-        if process is not None:
-            kill_process(process, started.pid if started else None)
-
-    # ---- what happens to the process
-
-    def _ensure(self) -> None:
-        if self.running:
-            return
-        self.started = None
-        self._process = start_process(self._command)
-        log = threading.Thread(target=self._read_log, args=(self._process,), daemon=True)
-        log.start()
-        threading.Thread(target=self._read_messages, args=(self._process, log), daemon=True).start()
-
-    def _read_messages(self, process: subprocess.Popen[bytes], log: threading.Thread) -> None:
-        """Thread: messages into the queue; at the end of the output, the exit code, after the last lines of the log."""
-        with process.stdout:
-            for line in process.stdout:
-                self._queue.put((process, events.decode(line)))
-        log.join(1.0)
-        self._queue.put((process, process.wait()))
-
-    def _read_log(self, process: subprocess.Popen[bytes]) -> None:
-        with process.stderr:
-            for line in process.stderr:
-                self._queue.put((process, events.Log(line.decode("utf-8", errors="replace").rstrip("\r\n"))))
-
-    def _received(self, message: events.Message) -> None:
-        if isinstance(message, events.Started):
-            self.started = message
-            return
-        if isinstance(message, events.Log) and message.job not in self._tasks:
-            self.log.append(message.text)
-            if self.on_log:
-                self.on_log(message.text)
-            return
-        task = self._tasks.get(getattr(message, "job", ""))
-        if task is None:
-            return
-        if isinstance(message, events.ENDINGS):
-            self._finish(task, message)
-        elif task.deadline is None:  # a cancelled job has nothing more to say
-            task.message(message)
-
-    def _finish(self, task: Task, ending: events.Message) -> None:
-        was_busy = self._tasks.pop(task.job.job, None) is not None
-        task.end(ending)
-        if was_busy and not self.busy and self.on_busy:
-            self.on_busy(False)
-
-    def _died(self, code: int) -> None:
-        """The process is gone by itself: the job that ran has failed, those that waited get a new process.
-
-        A job that the process never spoke of was given to one that was dead already: once, it counts as waiting.
-        """
-        never_started, self._process, self.started = self.started is None, None, None
-        waiting = list(self._tasks.values())
-        lost = waiting if never_started else waiting[:1]
-        last = [line for line in self.log if line.strip()][-30:]
-        message = f"The {self._program} stopped unexpectedly ({describe_exit(code)})."
-        if last:
-            message += f" Its last line was: {last[-1]}"
-        for task in lost:
-            if not (never_started or task.heard or task.repeated):
-                task.repeated = True
-            elif task.deadline is not None:
-                self._finish(task, events.Cancelled(task.job.job))
-            else:
-                self._finish(task, events.Failed(task.job.job, message, advice_for_exit(code), "\n".join(last)))
-        self._restart([task for task in waiting if not task.finished])
-
-    def _give_up(self) -> None:
-        """A cancelled job did not obey in time: kill the process, keep the other jobs."""
-        process, started, self._process, self.started = self._process, self.started, None, None
-        if process is not None:
-            _close_input(process)
-            kill_process(process, started.pid if started else None)
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            if task.deadline is not None:
-                self._finish(task, events.Cancelled(task.job.job))
-        self._restart([task for task in tasks if not task.finished])
-
-    def _restart(self, tasks: list[Task]) -> None:
-        if tasks:
-            self._ensure()
-            for task in tasks:
-                self.send(task.job)
-
-
-def start_process(command: list[str]) -> subprocess.Popen[bytes]:
-    """The worker process with three pipes, the core on its path, UTF-8 everywhere, and no console window on Windows."""
-    folder = str(Path(events.__file__).resolve().parent.parent)
-    environment = dict(os.environ, PYTHONUTF8="1", PYTHONIOENCODING="utf-8")
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH", "")]))
-    return subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=folder,  # the present folder may hold a file named like a library, which would be imported in its place
-        env=environment,
-        creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-    )
-
-
-def kill_process(process: subprocess.Popen[bytes], announced: int | None) -> None:
-    """Kill the process that was started and the one that announced itself (they differ where a launcher is between)."""
-    for pid in {process.pid, announced} - {None}:
-        if process.poll() is not None:
-            return
-        if sys.platform == "win32":
-            command = ["taskkill", "/PID", str(pid), "/T", "/F"]
-            subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, creationflags=0x08000000)
-        else:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-
-
-def _close_input(process: subprocess.Popen[bytes]) -> None:
-    try:
-        process.stdin.close()
-    except OSError:
-        pass  # it died with a line unread
-
-
-def describe_exit(code: int) -> str:
-    """An exit code in words."""
-    if code < 0:
-        try:
-            return f"signal {signal.Signals(-code).name}"
-        except ValueError:
-            return f"signal {-code}"
-    return f"exit code {code}" if code < 2**31 else f"exit code {code:#x}"
-
-
-def advice_for_exit(code: int) -> str:
-    """What to do about it: a kill from outside is nearly always the system short of memory."""
-    if code in (-9, 137):
-        return "The memory probably did not suffice: close other programs or crop the volume, then apply again."
-    return "Apply again; if it stops again, the log says more, and the installation can be repaired under Model."
-
-
-PROGRAMS = {"train": "training", "inspect": "reading of scans"}  # what messages call a worker that does not denoise
-_WORKERS: dict[str, Worker] = {}
-
-
 def shared(name: str = "denoise") -> Worker:
-    """The session's worker of this name, polled by a timer while it has work; trainings use one of their own."""
+    """The session's worker of this name; trainings use one of their own."""
     if name not in _WORKERS:
         worker = Worker(program=PROGRAMS.get(name, "denoising program"))
         _attach_timer(worker)
@@ -401,4 +64,10 @@ def _attach_timer(worker: Worker) -> None:
     worker.on_busy = busy
 
 
-atexit.register(close_all)
+def _abandon_all() -> None:
+    """Python ends: the processes too. Nobody is told, for windows, timers and scene are gone by now."""
+    for worker in _WORKERS.values():
+        worker.abandon()
+
+
+atexit.register(_abandon_all)

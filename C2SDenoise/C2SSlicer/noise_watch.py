@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from C2SCore import events
-from C2SSlicer import install, job, run, volumes
+from C2SSlicer import handover, install, job
+from C2SSlicer.errand import Errand
 
 
 class NoiseWatch:
@@ -20,8 +18,7 @@ class NoiseWatch:
     """
 
     def __init__(self, worker: job.Worker, on_measured: Callable[[Mapping[str, Any] | str], None]) -> None:
-        self._worker, self._on_measured = worker, on_measured
-        self._task: job.Task | None = None
+        self._worker, self._errand, self._on_measured = worker, Errand(worker), on_measured
         self._key: tuple[str, int] = ("", 0)
         self._known: dict[tuple[str, int], Mapping[str, Any]] = {}
         self._warm = False
@@ -40,19 +37,16 @@ class NoiseWatch:
             self.stop()
             self._on_measured(self._known[key])
             return
-        if self._task is not None and self._key == key:
+        if self._errand.busy and self._key == key:
             return
-        self.stop()
-        folder = tempfile.TemporaryDirectory(prefix="C2SDenoise-", dir=run.temporary_folder())
-        path = str(Path(folder.name) / "volume.npy")
-        np.save(path, volumes.array_of(volume))
-        order = events.NoiseJob(job.new_id(), path)
+
+        def write(folder: Path) -> Iterator[None]:
+            return handover.save(volume, folder / "volume.npy")
+
+        def order(folder: Path) -> events.Job:
+            return events.NoiseJob(job.new_id(), str(folder / "volume.npy"))
 
         def ended(ending: events.Message) -> None:
-            folder.cleanup()
-            if self._task is None or self._task.job is not order:
-                return
-            self._task = None
             if isinstance(ending, events.Done):
                 self._known[key] = ending.numbers
                 self._on_measured(ending.numbers)
@@ -60,7 +54,7 @@ class NoiseWatch:
                 self._on_measured(f"The noise could not be measured: {ending.message} {ending.advice}".strip())
 
         self._key = key
-        self._task = self._worker.submit(order, on_end=ended, grace=job.STOP_GRACE)
+        self._errand.start(write, order, ended)
 
     def warm_up(self, on_ready: Callable[[Mapping[str, Any]], None]) -> None:
         """Load PyTorch in the worker before it is needed, if it is installed; `on_ready` gets device and versions."""
@@ -76,9 +70,7 @@ class NoiseWatch:
 
     def stop(self) -> None:
         """Forget the measurement that runs."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
+        self._errand.stop()
 
 
 def _key(volume: Any) -> tuple[str, int]:

@@ -16,10 +16,11 @@ from slicer.i18n import tr as _
 
 from C2SCore import events
 from C2SCore.errors import UserError
-from C2SSlicer import delivery, evidence, install, job, models, sequences, status, volumes
+from C2SSlicer import evidence, install, job, models, sequences, status, volumes
 from C2SSlicer.compare import Comparison
 from C2SSlicer.compare_controls import CompareControls
 from C2SSlicer.noise_watch import NoiseWatch
+from C2SSlicer.refinement import Refinement
 from C2SSlicer.run import Run
 
 SETTLED = 300  # milliseconds after the last move of the slider, when the result is measured again
@@ -33,7 +34,7 @@ class Panel:
         self.comparison = Comparison()
         self.viewing = CompareControls(ui, self.comparison, lambda: self._parameters, self._act)
         self.run: Run | None = None
-        self.refinement: delivery.Refinement | None = None
+        self.refinement: Refinement | None = None
         self._requirements = install.requirements(requirements)
         self._parameters: Any = None
         self._updating = False
@@ -89,6 +90,9 @@ class Panel:
             self._fill_models()
             self._check_contrasts()
             self.update()
+
+    def parameters_changed(self) -> None:
+        self.update()
 
     def update(self) -> None:
         """Bring every control up to date with parameters, scene and run."""
@@ -262,7 +266,8 @@ class Panel:
     def _on_apply(self) -> None:
         if self.run is not None and not self.run.finished:
             self.run.cancel()
-            self._show_progress(self.run)
+            if not self.run.finished:
+                self._show_progress(self.run)
             return
         self._failed = ""
         self._act(self._start)
@@ -350,7 +355,7 @@ class Panel:
         if p.resultVolume is None or p.resultSource is None:
             return
         if self.refinement is None or self.refinement.output != p.resultVolume.GetID():
-            self.refinement = delivery.Refinement.from_scene(p.resultVolume, p.resultSource, p.resultNoise)
+            self.refinement = Refinement.from_scene(p.resultVolume, p.resultSource, p.resultNoise)
         if (
             self.refinement is not None
             and abs(self.refinement.detail - detail) > 1e-6
@@ -371,13 +376,14 @@ class Panel:
         p = self._parameters
         if p is None or p.resultVolume is None or p.resultSource is None:
             return
-        arrays = {"source": volumes.array_of(p.resultSource), "denoised": volumes.array_of(p.resultVolume)}
-        if arrays["source"].shape != arrays["denoised"].shape:
+        if p.resultSource.GetImageData().GetDimensions() != p.resultVolume.GetImageData().GetDimensions():
             return
+        reference = None
         if p.referenceVolume is not None:
             install.ensure_evaluation()
-            arrays["reference"] = volumes.resampled(p.referenceVolume, p.resultSource)
-        self._evidence.start(arrays, float(volumes.facts_of(p.resultVolume).get("Sigma", 0)))
+            reference = volumes.resampled(p.referenceVolume, p.resultSource)
+        sigma = float(volumes.facts_of(p.resultVolume).get("Sigma", 0))
+        self._evidence.start(p.resultSource, p.resultVolume, sigma, reference)
 
     def _evidence_measured(self, ending: events.Message) -> None:
         if (

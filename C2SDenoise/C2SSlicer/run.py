@@ -6,18 +6,20 @@ failed run leaves the scene as it was. Its files live in a temporary folder that
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-import slicer
 
 from C2SCore import events
 from C2SCore.errors import UserError
-from C2SSlicer import delivery, job, sequences, volumes
+from C2SSlicer import delivery, handover, job, sequences, volumes
+from C2SSlicer.handover import temporary_folder
+from C2SSlicer.pieces import Pieces
+from C2SSlicer.refinement import Refinement
 from C2SSlicer.request import Request, Result, node
 
 Callback = Callable[["Run"], None]
@@ -44,10 +46,11 @@ class Run:
         self.seconds_left: float | None = None
         self.result: Result | None = None
         self.failure: events.Failed | None = None
-        self.refinement: delivery.Refinement | None = None
+        self.refinement: Refinement | None = None
         self._worker = worker or job.shared()
         self._on_progress, self._on_end = on_progress, on_end
         self._task: job.Task | None = None
+        self._pieces: Pieces | None = None  # what is done in this process at present; None while the worker works
         self._cancelled = False
         self._endings: list[events.Done] = []
         self._entry = request.check()
@@ -56,13 +59,12 @@ class Run:
         self._frames = request.frames
         self._arrays: list[np.ndarray] = []  # per frame, the source's voxels
         auxiliary = [volumes.resampled(node(other), node(request.source)) for other in request.auxiliary]
-        self._folder = Path(tempfile.mkdtemp(prefix="C2SDenoise-", dir=temporary_folder()))
-        try:
-            self._auxiliary = tuple(self._write(f"auxiliary{n}", array) for n, array in enumerate(auxiliary))
-            self._adapt() if request.adapt_minutes > 0 else self._next_frame()
-        except BaseException:
-            self._clean()
-            raise
+        self._folder = tempfile.TemporaryDirectory(
+            prefix="C2SDenoise-", dir=temporary_folder(), ignore_cleanup_errors=True
+        )
+        self._auxiliary = tuple(self._path(f"auxiliary{n}") for n in range(len(auxiliary)))
+        first = self._adapt if request.adapt_minutes > 0 else self._denoise
+        self._in_pieces(self._write_inputs(auxiliary), first)
 
     @property
     def finished(self) -> bool:
@@ -70,8 +72,13 @@ class Run:
 
     def cancel(self) -> None:
         """Stop within a second; the scene stays as it was."""
-        if not self.finished and self.result is None:
-            self._cancelled, self.stage = True, "Cancelling"
+        if self.finished or self.result is not None:
+            return
+        self._cancelled, self.stage = True, "Cancelling"
+        if self._pieces is not None:
+            self._pieces.cancel()
+            self._end("cancelled")
+        else:
             self._task.cancel()
 
     def wait(self, timeout: float | None = None) -> Run:
@@ -87,17 +94,12 @@ class Run:
         """Teach a copy of the model this scan, then go on with it."""
         # The recipe for few scans; the time is the budget, whatever number of steps fits into it.
         config = {"minutes": float(self.request.adapt_minutes), "steps": 10_000_000}
-        case = {
-            "name": self._source_name,
-            "target": self._write_frame(self._frames[0]),
-            "auxiliary": list(self._auxiliary),
-        }
+        case = {"name": self._source_name, "target": self._path("source0"), "auxiliary": list(self._auxiliary)}
         if self.request.sigma != "auto":
             case["sigma"] = float(self.request.sigma)
-        adapted = self._folder / "adapted.safetensors"
         order = events.TrainJob(
             job.new_id(),
-            str(adapted),
+            self._path("adapted", ".safetensors"),
             (case,),
             "quick",
             config,
@@ -108,22 +110,18 @@ class Run:
         self._task = self._worker.submit(order, self._received, self._adapted, job.CANCEL_GRACE)
 
     def _adapted(self, ending: events.Message) -> None:
-        if isinstance(ending, events.Done):
-            self._model = ending.paths.get("model", str(self._folder / "adapted.safetensors"))
-            self._guarded(self._next_frame)
+        if isinstance(ending, events.Done) and not self._cancelled:
+            self._model = ending.paths.get("model", self._path("adapted", ".safetensors"))
+            self._denoise()
         else:
             self._ended(ending)
 
-    def _next_frame(self) -> None:
-        if self._cancelled:
-            self._end("cancelled")
-            return
-        number = len(self._endings)
-        source = self._write_frame(self._frames[number])
-        request = self.request
+    def _denoise(self) -> None:
+        """The frame whose voxels were written last."""
+        number, request = len(self._endings), self.request
         order = events.DenoiseJob(
             job.new_id(),
-            source,
+            self._path(f"source{number}"),
             self._path(f"output{number}"),
             self._model,
             self._auxiliary,
@@ -135,20 +133,27 @@ class Run:
         self._task = self._worker.submit(order, self._received, self._frame_done)
 
     def _frame_done(self, ending: events.Message) -> None:
-        if not isinstance(ending, events.Done):
+        if self._cancelled or not isinstance(ending, events.Done):
             self._ended(ending)
             return
         self._endings.append(ending)
-        step = self._next_frame if len(self._endings) < len(self._frames) else self._deliver
-        self._worker.defer(lambda: self._guarded(step))
+        if len(self._endings) < len(self._frames):
+            self._in_pieces(self._write_frame(), self._denoise)
+        else:
+            made = delivery.Delivery(self.request, self._arrays, self._endings)
+            self._in_pieces(made.prepare(), lambda: self._deliver(made))
 
-    def _deliver(self) -> None:
-        if self._cancelled:
-            self._end("cancelled")
-            return
-        source = self._source()
-        self.result, self.refinement = delivery.deliver(self.request, source, self._entry, self._arrays, self._endings)
-        self._worker.defer(lambda: self._guarded(lambda: self._end("done")))
+    def _deliver(self, made: delivery.Delivery) -> None:
+        """All of it at once, and the end at the next turn of the event loop: the views redraw in between."""
+        self.result, self.refinement = made.deliver(self._source(), self._entry)
+        self._in_pieces(iter(()), lambda: self._end("done"))
+
+    def _in_pieces(self, work: Iterator[None], then: Callable[[], None]) -> None:
+        def finished() -> None:
+            self._pieces = None
+            then()
+
+        self._pieces = Pieces(self._worker, work, finished, self._broke)
 
     # ---- what comes back
 
@@ -164,17 +169,14 @@ class Run:
         if self._on_progress:
             self._on_progress(self)
 
-    def _guarded(self, step: Callable[[], None]) -> None:
-        """Callbacks run under a timer, where an exception would vanish: it ends the run, and is shown."""
-        try:
-            step()
-        except UserError as error:
+    def _broke(self, error: Exception) -> None:
+        """What is done at the polls of a timer must show its own failures."""
+        if isinstance(error, UserError):
             self._ended(events.Failed("", str(error)))
-        except Exception as error:
-            import traceback
-
-            advice = "The log has the details. If it happens again, please report it with the log."
-            self._ended(events.Failed("", f"{type(error).__name__}: {error}", advice, traceback.format_exc()))
+            return
+        details = "".join(traceback.format_exception(error))
+        advice = "The log has the details. If it happens again, please report it with the log."
+        self._ended(events.Failed("", f"{type(error).__name__}: {error}", advice, details))
 
     def _ended(self, ending: events.Message) -> None:
         if isinstance(ending, events.Failed):
@@ -182,8 +184,8 @@ class Run:
         self._end("failed" if isinstance(ending, events.Failed) else "cancelled")
 
     def _end(self, state: str) -> None:
-        self.state = state
-        self._clean()
+        self.state, self._pieces = state, None
+        self._folder.cleanup()
         if self._on_end:
             self._on_end(self)
 
@@ -199,27 +201,23 @@ class Run:
             )
         return source
 
-    def _write_frame(self, index: int | None) -> str:
-        source = self._source()
-        array = volumes.array_of(source if index is None else sequences.frame(source, index))
-        number = 0 if index is None else index
-        if len(self._arrays) <= number:
-            self._arrays.append(array)
-        return self._write(f"source{number}", array)
+    def _write_inputs(self, auxiliary: list[np.ndarray]) -> Iterator[None]:
+        """Other contrasts, and the first frame."""
+        for path, array in zip(self._auxiliary, auxiliary, strict=True):
+            yield from handover.save_array(array, path)
+        yield from self._write_frame()
 
-    def _path(self, name: str) -> str:
-        return str(self._folder / f"{name}.npy")
+    def _write_frame(self) -> Iterator[None]:
+        """The voxels of the next frame, for the worker and for the detail slider."""
+        number, source = len(self._endings), self._source()
+        index = self._frames[number]
+        frame = source if index is None else sequences.frame(source, index)
+        volumes.check_scalar(frame)
+        copy = np.empty(frame.GetImageData().GetDimensions()[::-1], np.float32)
+        for _ in handover.save(frame, self._path(f"source{number}"), copy):
+            yield
+            self._source()  # that it is still there
+        self._arrays.append(copy)
 
-    def _write(self, name: str, array: np.ndarray) -> str:
-        np.save(self._path(name), array)
-        return self._path(name)
-
-    def _clean(self) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def temporary_folder() -> str:
-    """Slicer's folder for temporary files."""
-    folder = slicer.app.temporaryPath
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    return folder
+    def _path(self, name: str, suffix: str = ".npy") -> str:
+        return str(Path(self._folder.name) / f"{name}{suffix}")

@@ -177,6 +177,14 @@ def set_voxels(volume, voxels: np.ndarray) -> None:
         volume.GetDisplayNode().SetAutoWindowLevel(False)
 
 
+def set_image(volume, image) -> None:
+    """Give a node an image that was filled elsewhere; the node keeps its geometry and its window."""
+    with node_change(volume):
+        volume.SetAndObserveImageData(image)
+    if volume.GetDisplayNode() is not None:
+        volume.GetDisplayNode().SetAutoWindowLevel(False)
+
+
 @contextlib.contextmanager
 def node_change(node):
     """Several changes to a node, told to its observers once."""

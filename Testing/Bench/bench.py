@@ -45,6 +45,7 @@ class Bench:
         self._application = environment.application()
         faults.take()
         self._hook, sys.excepthook = sys.excepthook, faults.exception_hook
+        self._end_of_warnings = faults.watch_warnings()
         slicer.mrmlScene = slicer.vtkMRMLScene()
         slicer.modules = types.SimpleNamespace()
         self._application.start(slicer.mrmlScene, main_window)
@@ -245,6 +246,7 @@ class Bench:
         self._application.setTestingEnabled(True)
         gc.collect()
         sys.excepthook = self._hook
+        self._end_of_warnings()
 
     def _empty_scene(self) -> None:
         """Remove all nodes and free their voxels, even if something in Python still holds a node."""

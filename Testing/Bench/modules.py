@@ -110,12 +110,11 @@ class qSlicerScriptedLoadableModuleWidget(qMRMLWidget):
         self.layout().addStretch(1)
 
     def reload(self) -> None:
-        """Part of slicer.util.reloadScriptedModule: the file was run again, the old contents are hidden."""
-        for child in self.findChildren(QtWidgets.QWidget, options=QtCore.Qt.FindChildOption.FindDirectChildrenOnly):
-            child.deleteLater()
+        """Part of slicer.util.reloadScriptedModule: the file was run again; the old contents live on, hidden.
+
+        As in Slicer, `enter` is not called, though the module stays open.
+        """
         self.build()
-        if self._entered:
-            self._call("enter")
 
     def self(self) -> object:
         return self._python

@@ -199,11 +199,23 @@ def test_the_life_of_a_module(bench, tiny):
         bench.click(tiny.button)
     bench.exit(tiny)
     assert tiny.log == ["enter True", "click", "exit"]
+    bench.enter(tiny)
     renewed = bench.reload(tiny)
     assert tiny.log[-1] == "cleanup" and renewed is not tiny and slicer.modules.TinyWidget is renewed
+    assert renewed.log == [] and renewed.parent.isEntered  # Slicer does not call enter() here
+    assert tiny.button and tiny.button.isHidden()  # the old contents live on
     bench.close()
-    assert renewed.log == ["cleanup"]
+    assert renewed.log == ["exit", "cleanup"]
     bench.__init__()
+
+
+def test_observers_that_are_removed_twice_are_faults(bench):
+    import slicer
+    from slicer.util import VTKObservationMixin
+
+    mixin = VTKObservationMixin()
+    mixin.removeObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, print)
+    bench.expect_fault("does not have observer")
 
 
 def test_a_parameter_node_is_made_once(bench, tiny):

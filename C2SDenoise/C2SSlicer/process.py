@@ -1,0 +1,85 @@
+"""The worker's process as the operating system sees it: start, end of input, kill, and what an exit code means.
+
+Inside Slicer `sys.executable` is a launcher: it starts the interpreter, hands its pipes on, waits, and gives its exit
+code back. It passes no kill on, and where the interpreter was killed or crashed it says so in a line and exits with 1.
+So a kill goes to all that was started, and that line stands for the exit code.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from C2SCore import events
+
+LAUNCHER_CRASH = "exit abnormally"  # in the line of Slicer's launcher about an interpreter that crashed or was killed
+
+
+def start(command: list[str]) -> subprocess.Popen[bytes]:
+    """The process with three pipes, the core on its path, UTF-8 everywhere, and no console window on Windows."""
+    folder = str(Path(events.__file__).resolve().parent.parent)
+    environment = dict(os.environ, PYTHONUTF8="1", PYTHONIOENCODING="utf-8")
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH", "")]))
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=folder,  # the present folder may hold a file named like a library, which would be imported in its place
+        env=environment,
+        creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+        start_new_session=True,  # a group of its own, which can be killed as a whole; nothing on Windows
+    )
+
+
+def close_input(process: subprocess.Popen[bytes]) -> None:
+    """A worker ends when its input does."""
+    try:
+        process.stdin.close()
+    except OSError:
+        pass  # it died with a line unread
+
+
+def kill(process: subprocess.Popen[bytes], announced: int | None) -> None:
+    """Kill what was started: launcher and interpreter. `announced`: the interpreter's own process id, if it said so."""
+    if process.poll() is not None:
+        return
+    if sys.platform == "win32":
+        # The interpreter first: once its launcher is gone, it is nobody's child and not found any more.
+        for pid in dict.fromkeys(filter(None, (announced, process.pid))):
+            command = ["taskkill", "/PID", str(pid), "/T", "/F"]
+            subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, creationflags=0x08000000)
+    else:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
+def describe_exit(code: int, last: Sequence[str] = ()) -> str:
+    """An exit code in words; `last`: the last lines that were said, the launcher's among them."""
+    if code < 0:
+        try:
+            return f"signal {signal.Signals(-code).name}"
+        except ValueError:
+            return f"signal {-code}"
+    if said_by_launcher(code, last):
+        return "it crashed or was killed"
+    return f"exit code {code}" if code < 2**31 else f"exit code {code:#x}"
+
+
+def advice_for_exit(code: int, last: Sequence[str] = ()) -> str:
+    """What to do about it: a kill from outside is nearly always the system short of memory."""
+    if code in (-9, 137):
+        return "The memory probably did not suffice: close other programs or crop the volume, then apply again."
+    if said_by_launcher(code, last):
+        return "Perhaps the memory did not suffice: close other programs or crop the volume, then apply again."
+    return "Apply again; if it stops again, the log says more, and the installation can be repaired under Model."
+
+
+def said_by_launcher(code: int, last: Sequence[str]) -> bool:
+    return code == 1 and any(LAUNCHER_CRASH in line for line in last)

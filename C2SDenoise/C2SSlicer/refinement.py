@@ -1,0 +1,110 @@
+"""The detail slider after a run.
+
+It needs no second inference: with d the share of the noise variance that is kept, E[x_target | x] is on the straight
+line from the estimate (d = 0) to the source (d = 1), by Tweedie's formula for the two levels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import slicer
+
+from C2SSlicer import handover, sequences, volumes
+from C2SSlicer.request import node
+
+RECOVERABLE = 0.95  # above this detail, a saved result is too close to its source to find the estimate again
+
+
+def reckon(out: np.ndarray, removed: np.ndarray, factor: np.float32, base: np.ndarray | None = None) -> None:
+    """out = base + factor * removed, without a temporary array."""
+    np.multiply(removed, factor, out=out)
+    if base is not None:
+        out += base
+
+
+class Refinement:
+    """What the detail slider moves: per frame the estimate and what was removed, and the nodes that show them."""
+
+    def __init__(
+        self, estimates: Sequence[np.ndarray], removed: Sequence[np.ndarray], output: Any, noise: Any, source: Any
+    ) -> None:
+        self.estimates, self.removed = list(estimates), list(removed)
+        self.output, self.noise = output.GetID(), noise.GetID() if noise is not None else None
+        self.sequences: dict[str, Any] = {}  # node id of the visible volume -> its sequence
+        self._source = source.GetID()
+        self.detail = 0.0
+
+    @classmethod
+    def from_scene(cls, output: Any, source: Any, noise: Any = None) -> Refinement | None:
+        """The slider of a saved scene.
+
+        The estimate is found again from result and source; None where that is impossible.
+        """
+        facts = volumes.facts_of(output)
+        if facts.get("Content") != "denoised" or sequences.sequence_of(output)[1] is not None:
+            return None
+        detail = float(facts.get("Detail", 1.0))
+        denoised, original = volumes.array_of(output), volumes.array_of(source)
+        if detail > RECOVERABLE or denoised.shape != original.shape:
+            return None
+        removed = (original - denoised) / np.float32(1 - detail)
+        made = cls([original - removed], [removed], output, noise, source)
+        made.detail = detail
+        return made
+
+    def denoised(self, frame: int = 0) -> np.ndarray:
+        """The result at the present detail, (K, J, I)."""
+        return self.estimates[frame] + np.float32(self.detail) * self.removed[frame]
+
+    def fill_sequences(self) -> None:
+        """A time series: its frames into new sequences that play along with the source's."""
+        self.store(node(self.output), [self.denoised(n) for n in range(len(self.estimates))])
+        if self.noise:
+            self.store(node(self.noise), [np.float32(1 - self.detail) * removed for removed in self.removed])
+
+    def store(self, volume: Any, arrays: Sequence[np.ndarray]) -> None:
+        """Arrays into a new sequence, which `volume` shows from now on."""
+        source = node(self._source)
+        sequence = sequences.create_sequence_like(source, volume.GetName())
+        for index, array in enumerate(arrays):
+            volumes.set_voxels(volume, array)
+            sequences.add_frame(sequence, source, index, volume)
+        self.sequences[volume.GetID()] = sequence
+        sequences.play_along(sequence, source, volume)
+
+    def apply(self, detail: float) -> bool:
+        """Move to another detail in place; False where the output is gone or was changed by something else."""
+        output = node(self.output)
+        if output is None:
+            return False
+        self.detail = float(detail)
+        factor = np.float32(detail)
+        for frame, (estimate, removed) in enumerate(zip(self.estimates, self.removed, strict=True)):
+            self._write(output, frame, estimate, removed, factor)
+            noise = node(self.noise)
+            if noise is not None:
+                self._write(noise, frame, None, removed, np.float32(1) - factor)
+        volumes.describe(output, {"Detail": self.detail})
+        return True
+
+    def _write(self, volume: Any, frame: int, base: np.ndarray | None, removed: np.ndarray, factor: np.float32) -> None:
+        """volume = base + factor * removed, into the voxels that are there.
+
+        Nothing is allocated while the slider moves.
+        """
+        sequence = self.sequences.get(volume.GetID())
+        shown = volume if sequence is None else sequence.GetNthDataNode(frame)
+        voxels = slicer.util.arrayFromVolume(shown)
+        if voxels.shape != removed.shape or voxels.dtype != removed.dtype:
+            volumes.set_voxels(shown, removed * factor if base is None else base + factor * removed)
+            return
+        for slab in handover.slabs(removed.shape):  # it is quicker while the voxels are in the processor's cache
+            reckon(voxels[slab], removed[slab], factor, None if base is None else base[slab])
+        slicer.util.arrayFromVolumeModified(shown)
+        if sequence is not None:
+            browser = sequences.sequence_of(volume)[0]
+            if browser is not None:
+                browser.Modified()  # its visible frame is looked up again
