@@ -9,18 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from C2SCore import measuring
 from C2SCore.errors import UserError
-from C2SCore.noise import (
-    Spectrum,
-    estimate_slice_sigmas,
-    estimate_spectrum,
-    foreground,
-    signal_level,
-    slice_correlation,
-    white_spectrum,
-)
+from C2SCore.noise import Spectrum, white_spectrum
 
 CORRELATED = 0.25  # above this, neighbouring slices share their noise and cannot help
+TISSUE = 0.02  # share of a slice that must be tissue
 
 
 @dataclass
@@ -38,16 +32,22 @@ class Case:
     sigma: float | np.ndarray | None = None
     source: str = ""  # where it came from, for `noise.known`
     group: str | None = None  # repetitions and sessions of one patient: held back together
+    optional: bool = False  # found in a folder, not named: left out if nothing can be learnt from it
     sigmas: np.ndarray = field(default_factory=lambda: np.zeros(0))
     powers: np.ndarray = field(default_factory=lambda: np.zeros(0))  # mean square of every slice
     signal: float = 0.0
+    span: tuple[float, float] = (0.0, 0.0)  # smallest and largest value
     spectrum: Spectrum = field(default_factory=white_spectrum)
     slices: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=int))
     scales: tuple[float, ...] = ()
     independent_slices: bool = True
 
-    def prepare(self, spectrum: str = "auto", known: dict[str, float] | None = None) -> None:
-        """Measure noise level, spectrum and signal; raises `UserError` for a scan that nothing can be learnt from."""
+    def prepare(
+        self, spectrum: str = "auto", known: dict[str, float] | None = None, cache: measuring.Cache | None = None
+    ) -> None:
+        """Measure noise level, spectrum and signal, or take them from `cache`; raises `UserError` for a scan that
+        nothing can be learnt from.
+        """
         volume = np.asarray(self.target, dtype=np.float32)
         if volume.ndim != 3:
             raise UserError(
@@ -64,28 +64,32 @@ class Case:
             raise UserError(
                 f"{self.name} has NaN or infinite voxels; every voxel must be a number. Repair or leave out the scan."
             )
-        mask = foreground(volume)
-        self.spectrum = estimate_spectrum(volume, mask) if spectrum == "auto" else white_spectrum()
-        self.signal = signal_level(volume, mask)
-        for pattern, value in (known or {}).items():
-            if self.sigma is None and (fnmatch(self.source, pattern) or fnmatch(self.name, pattern)):
-                self.sigma = value * self.signal
-        if self.sigma is None:
-            self.sigmas = estimate_slice_sigmas(volume, mask, self.spectrum)
+        share = None if self.sigma is not None else self._known(known or {})
+        levels = self.sigma is None and share is None
+        found = measuring.measure(volume, spectrum, levels, cache)
+        self.spectrum, self.signal, self.powers = found.spectrum, found.signal, found.powers
+        self.span = (found.low, found.high)
+        if levels:
+            self.sigmas = found.sigmas
         else:
-            self.sigmas = np.broadcast_to(np.asarray(self.sigma, dtype=np.float64), volume.shape[:1]).copy()
+            given = self.sigma if share is None else share * self.signal
+            self.sigmas = np.broadcast_to(np.asarray(given, dtype=np.float64), volume.shape[:1]).copy()
         if not (self.sigmas > 0).all() or not self.signal > 0:
             raise UserError(
                 f"{self.name} shows no noise or no signal (sigma {self.sigmas.min():.3g}, signal "
                 f"{self.signal:.3g}). Leave it out."
             )
-        self.independent_slices = slice_correlation(volume, mask, self.spectrum) < CORRELATED
-        self.powers = np.mean(np.square(volume, dtype=np.float64), axis=(1, 2))
-        area = mask.mean(axis=(1, 2))
-        self.slices = np.flatnonzero(area > 0.02)
+        measuring.check_values(self.name, volume)
+        self.independent_slices = found.correlation < CORRELATED
+        self.slices = np.flatnonzero(found.areas > TISSUE)
         if self.slices.size == 0:
-            raise UserError(f"{self.name} has no slice with tissue in more than 2 % of it. Leave it out.")
+            raise UserError(f"{self.name} has no slice with tissue in more than {TISSUE:.0%} of it. Leave it out.")
         self.scales = tuple(float(np.sqrt(np.mean(np.square(a, dtype=np.float64)))) or 1.0 for a in self.auxiliary)
+
+    def _known(self, known: dict[str, float]) -> float | None:
+        """The noise level that the recipe gives for this scan, as a share of its signal."""
+        fits = (value for p, value in known.items() if fnmatch(self.source, p) or fnmatch(self.name, p))
+        return next(fits, None)
 
 
 @dataclass

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
 from types import TracebackType
 
-from C2SCore.config import TrainConfig
 from C2SCore.errors import UserError
+
+SUFFIX = ".training"
+STATE = "state.safetensors"  # the checkpoint
+RECORD = "training.json"  # what was ordered, see `trainrecord`
 
 
 def run_folder(out: str | Path) -> Path:
     """`<model>.training` beside `<model>.safetensors`."""
-    return Path(out).with_suffix(".training")
+    return Path(out).with_suffix(SUFFIX)
 
 
 def owner(folder: Path) -> int | None:
@@ -35,8 +37,11 @@ class RunFolder:
         if out.suffix != ".safetensors":
             raise UserError(f"The model file is {out.name!r}; its name must end with .safetensors. Change the name.")
         self.path = run_folder(out)
-        self.lock, self.state = self.path / "lock", self.path / "state.safetensors"
-        self.preview, self.recipe = self.path / "preview.npy", self.path / "recipe.json"
+        self.lock, self.state = self.path / "lock", self.path / STATE
+        self.preview = self.path / "preview.npy"
+        other = owner(self.path)
+        if other is not None:
+            raise UserError(_taken(other, self.path))
         if not resume and (self.state.exists() or out.exists()):
             raise UserError(
                 f"{out} or its training exists already; a new training would overwrite it. Resume it, "
@@ -59,17 +64,14 @@ class RunFolder:
     ) -> None:
         self.lock.unlink(missing_ok=True)
         if kind is not None and not self.state.exists():
-            # Nothing worth resuming: leave nothing behind.
-            for name in (self.preview, self.recipe):
+            # Nothing worth resuming: leave nothing behind, but for what was measured, which the next attempt needs not
+            # measure again.
+            for name in (self.preview, self.path / RECORD):
                 name.unlink(missing_ok=True)
             try:
                 self.path.rmdir()
             except OSError:
                 pass
-
-    def remember(self, config: TrainConfig, names: list[str]) -> None:
-        """Write the recipe and the scans' names where a person can read them."""
-        self.recipe.write_text(json.dumps({"config": config.to_dict(), "scans": names}, indent=1), encoding="utf-8")
 
     def _claim(self) -> None:
         for _ in range(2):
@@ -78,16 +80,18 @@ class RunFolder:
             except FileExistsError:
                 other = owner(self.path)
                 if other is not None:
-                    raise UserError(
-                        f"Process {other} is training into {self.path} already; two cannot. Wait for it, stop it, or "
-                        "choose another name."
-                    ) from None
+                    raise UserError(_taken(other, self.path)) from None
                 self.lock.unlink(missing_ok=True)
                 continue
             os.write(handle, str(os.getpid()).encode("ascii"))
             os.close(handle)
             return
         raise UserError(f"{self.lock} is claimed by another training. Wait for it, or choose another name.")
+
+
+def _taken(process: int, folder: Path) -> str:
+    advice = "Wait for it, stop it, or choose another name."
+    return f"Process {process} is training into {folder} already; two cannot. {advice}"
 
 
 def _alive(process: int) -> bool:

@@ -1,8 +1,14 @@
-"""How much noise a model leaves in scans of which no clean version is known."""
+"""How much noise a method leaves in scans of which no clean version is known.
+
+Monte-Carlo SURE (`gdsm.sure`) with noise of each scan's own spectrum, on patches of slices that were held back. The
+patches of one seed are the same for every method. What is left is given as a share of the noise variance: 1 is the
+noisy scan, 0 is perfect.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -11,26 +17,22 @@ from torch import Tensor
 from C2SCore.corruption import coloured
 from C2SCore.denoiser import Denoiser
 from C2SCore.gdsm import sure
-from C2SCore.patches import Case, PatchSampler
-from C2SCore.tensors import to_tensor
+from C2SCore.patches import Batch, Case, PatchSampler
+from C2SCore.tensors import to_array, to_tensor
 
 PATCHES, PATCH, DRAWS = 32, 96, 2  # patches of at most so many pixels; draws: probes of the divergence for each
+FEWEST = 4  # patches that a slow method is tried on, whatever the time
+STEP = 0.1  # of sigma, for methods with thresholds, which have no derivative in the small
 
 
 def noise_left(
     denoiser: Denoiser, cases: Sequence[Case], held: Sequence[tuple[int, int]], device: torch.device, seed: int = 0
-) -> float:
-    """Mean |h(x_d) - x_0|^2 over the noise variance, on slices held back: 1 is the noisy scan, 0 is perfect.
+) -> np.ndarray:
+    """|h(x_d) - x_0|^2 over the noise variance on each of the PATCHES, (PATCHES,).
 
-    `cases` are prepared; `held` are (case, slice) pairs, all slices if empty. Estimated by Monte-Carlo SURE
-    (`gdsm.sure`) with noise of each scan's own spectrum, on patches that are the same for every model of one seed.
+    `cases` are prepared; `held` are (case, slice) pairs, all slices if empty.
     """
-    rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
-    smallest = min(min(case.target.shape[1:]) for case in cases)
-    sampler = PatchSampler(
-        cases, min(PATCH, max(smallest // 8 * 8, 16)), denoiser.neighbours, held, bool(held), background=0.0
-    )
-    batch = sampler.draw(PATCHES, rng)
+    batch = _drawn(cases, held, denoiser.neighbours, seed)
     x, sigma, sigma_data = to_tensor(batch.x), to_tensor(batch.sigma_d), to_tensor(batch.sigma_data)
     near = x[:, 1:] * to_tensor(batch.near.astype(np.float32)).reshape(-1, 1, 1, 1)
     aux = torch.cat([near, to_tensor(batch.contrasts)], dim=1) if denoiser.contrasts else near
@@ -41,5 +43,44 @@ def noise_left(
         with torch.no_grad():
             return denoiser(values.to(device), level, given, spread).float().cpu()
 
+    generator = torch.Generator().manual_seed(seed)
     left = [sure(h, x[:, :1], sigma, coloured(to_tensor(batch.power), generator)) for _ in range(DRAWS)]
-    return float((torch.stack(left).mean(dim=0) / sigma.square()).mean())
+    return to_array(torch.stack(left).mean(dim=0) / sigma.square())
+
+
+def noise_left_by(
+    method: Callable[[np.ndarray, float], np.ndarray],
+    cases: Sequence[Case],
+    held: Sequence[tuple[int, int]],
+    seconds: float,
+    check: Callable[[], None] = lambda: None,
+    seed: int = 0,
+) -> np.ndarray:
+    """The same for a method that makes an image (J, I) from an image and its sigma, on the first of the same patches.
+
+    (n,): as many as `seconds` allow, at least FEWEST, at most PATCHES. `check` is called before each and may raise.
+    """
+    batch = _drawn(cases, held, 0, seed)
+    probes = coloured(to_tensor(batch.power), torch.Generator().manual_seed(seed))
+    began, left = time.monotonic(), list[float]()
+    for n, sigma in enumerate(batch.sigma_d):
+        if n >= FEWEST and time.monotonic() - began > seconds:
+            break
+        check()
+        left.append(_left(method, to_tensor(batch.x[n : n + 1, :1]), float(sigma), probes[n : n + 1]))
+    return np.array(left)
+
+
+def _left(method: Callable[[np.ndarray, float], np.ndarray], x: Tensor, sigma: float, probe: Tensor) -> float:
+    def h(values: Tensor) -> Tensor:
+        return to_tensor(method(to_array(values[0, 0]), sigma))[None, None]
+
+    return float(sure(h, x, torch.tensor([sigma]), probe, STEP)) / sigma**2
+
+
+def _drawn(cases: Sequence[Case], held: Sequence[tuple[int, int]], neighbours: int, seed: int) -> Batch:
+    """The patches; which they are does not depend on `neighbours`."""
+    smallest = min(min(case.target.shape[1:]) for case in cases)
+    side = min(PATCH, max(smallest // 8 * 8, 16))
+    sampler = PatchSampler(cases, side, neighbours, held, bool(held), background=0.0)
+    return sampler.draw(PATCHES, np.random.default_rng(seed))

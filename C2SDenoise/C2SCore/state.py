@@ -18,6 +18,8 @@ from torch import Tensor
 from C2SCore.errors import UserError
 from C2SCore.writing import atomic
 
+State = tuple[dict[str, dict[str, Tensor]], dict[str, Any]]  # groups of tensors, and facts
+
 
 def save_state(path: Path, groups: dict[str, dict[str, Tensor]], facts: dict[str, Any]) -> None:
     """Write named groups of tensors and JSON-able facts; under a temporary name first, so that a full disk costs
@@ -39,7 +41,7 @@ def save_state(path: Path, groups: dict[str, dict[str, Tensor]], facts: dict[str
         ) from error
 
 
-def load_state(path: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
+def load_state(path: Path) -> State:
     """Inverse of `save_state`."""
     try:
         with safetensors.safe_open(str(path), framework="pt") as file:

@@ -13,65 +13,91 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from C2SCore import card, config, events, files, model, scan, training
-from C2SCore.errors import UserError
-from C2SCore.patches import Case
-from C2SCore.scanjob import on_grid
+from C2SCore import card, config, events, files, recorded
+from C2SCore.config import TrainConfig
+from C2SCore.errors import Cancelled, UserError
+from C2SCore.runfolder import RECORD, run_folder
 from C2SCore.terminal import Reporter
+from C2SCore.trainrecord import Record
 from C2SCore.writing import check_writable
+
+PRESET = "standard"  # where the command line names none
+STAGES = {"prepare": "Measuring scans"}
 
 
 def run(options: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
     """Trains and returns the new model's card."""
-    recipe = config.load(options.config) if options.config else config.preset(options.preset)
-    if options.minutes is not None:
-        if not options.minutes > 0:
-            raise UserError(f"The minutes are {options.minutes:g}; they must be above 0.")
-        recipe = recipe.replace(minutes=options.minutes)
+    if options.minutes is not None and not options.minutes > 0:
+        raise UserError(f"The minutes are {options.minutes:g}; they must be above 0.")
     facts = card_facts(options)
-    out = model_path(options.out)
+    out = model_path(options.out).absolute()
     check_writable(out)
-    if options.initial:
-        recipe = recipe.replace(initial="" if options.initial == "none" else options.initial)
-    initial = model.load(recipe.initial) if recipe.initial else None
-    if initial is not None:
-        recipe = recipe.replace(neighbours=initial.denoiser.neighbours)
-    messages: list[str] = []
-    cases = find_cases(options.data, options.aux, messages)
-    for message in messages:
-        print(f"note: {message}", file=sys.stderr)
+    known = options.resume and (run_folder(out) / RECORD).is_file()
+    record = _resumed(options, out) if known else _begun(options, out)
+    if options.minutes is not None:
+        record.config = TrainConfig.from_dict(record.config).replace(minutes=options.minutes).to_dict()
+    record.card |= facts
+    record.device = options.device
 
     began = time.monotonic()
 
     def listen(message: events.Message) -> None:
         if isinstance(message, events.Progress):
             if message.seconds_left is None:
-                reporter(message.stage, message.done, message.total)
+                reporter(STAGES.get(message.stage, message.stage), message.done, message.total)
             else:  # the budget is of steps or of time: the seconds know both
                 passed = time.monotonic() - began
                 reporter("train (%)", round(100 * passed / max(passed + message.seconds_left, 1e-9)), 100)
+        elif isinstance(message, events.Log):
+            reporter.close()
+            print(f"note: {message.text}", file=sys.stderr, flush=True)
         elif isinstance(message, events.Curve) and not reporter.quiet:
             reporter.close()
             values = ", ".join(f"{k} {v:.4g}" for k, v in message.values.items() if v is not None)
             print(f"step {message.step}: {values}", file=sys.stderr, flush=True)
 
     with stop_by_interrupt() as stopped:
-        training.train(
-            cases,
-            recipe,
-            out,
-            resume=options.resume,
-            initial=initial,
-            device=options.device,
-            emit=listen,
-            cancelled=stopped.is_set,
-            card=facts,
-        )
+        try:
+            recorded.carry_out(record, options.resume, listen, stopped.is_set)
+        except Cancelled:
+            if not record.resumable:
+                raise
+            reporter.close()
+            raise Cancelled(
+                f"Stopped before the first look at the held-back slices, so there is no model yet. "
+                f"c2s train --resume --out {options.out} goes on."
+            ) from None
     reporter.close()
-    print(f"{len(cases)} scans -> {out}", file=sys.stderr)
-    return dataclasses.asdict(card.read_card(out))
+    made = card.read_card(out)
+    print(f"{len(made.trained_on)} scans -> {out}", file=sys.stderr)
+    return dataclasses.asdict(made)
+
+
+def _begun(options: argparse.Namespace, out: Path) -> Record:
+    """The record of a new training."""
+    if not options.data:
+        raise UserError(
+            f"There is no training {out.stem!r} to resume. Name the scans with --data."
+            if options.resume
+            else "No scan was given; at least one is needed. Name scans or folders with --data."
+        )
+    return Record(out, find_cases(options.data, options.aux), _recipe(options).to_dict())
+
+
+def _resumed(options: argparse.Namespace, out: Path) -> Record:
+    """The record of the training to go on with; recipe and scans may be left off, and scans that were moved named."""
+    record = Record.load(out)
+    if options.preset or options.config or options.initial:
+        record.config = _recipe(options).to_dict()
+    if options.data:
+        record.relocate(find_cases(options.data, options.aux))
+    record.check_scans()
+    return record
+
+
+def _recipe(options: argparse.Namespace) -> TrainConfig:
+    recipe = config.load(options.config) if options.config else config.preset(options.preset or PRESET)
+    return recorded.starting_from(recipe, options.initial)
 
 
 def card_facts(options: argparse.Namespace) -> dict[str, Any]:
@@ -101,11 +127,11 @@ def model_path(name: str) -> Path:
     return path
 
 
-def find_cases(paths: Sequence[str], contrasts: Sequence[Sequence[str]], messages: list[str]) -> list[Case]:
-    """One case per frame of every scan, with its further contrasts on its grid.
+def find_cases(paths: Sequence[str], contrasts: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
+    """One case as in `TrainJob` for every scan, with its further contrasts; nothing is read yet.
 
-    Folders are searched, those of the contrasts too. Raises `UserError` for scans that cannot be learnt from, and where
-    a contrast has another number of scans than the targets.
+    Folders are searched, those of the contrasts too; what is found in one is `optional`. Raises `UserError` where a
+    contrast has another number of scans than the targets.
     """
     targets = _scans(paths)
     others = [_scans(group) for group in contrasts]
@@ -115,22 +141,26 @@ def find_cases(paths: Sequence[str], contrasts: Sequence[Sequence[str]], message
                 f"{len(targets)} scans were given, and {len(group)} of a further contrast; there must be one for each. "
                 "Give them in the same order, each contrast after its own --aux."
             )
-    cases = []
-    for n, path in enumerate(targets):
-        frames = files.read(path)
-        arrays: list[np.ndarray] = []
-        for group in others:
-            arrays.append(on_grid(files.read_one(group[n]), frames[0], messages).voxels)
-        for frame in frames:
-            scan.check(frame)
-            cases.append(Case(frame.name, frame.voxels, arrays, source=str(path), group=str(path)))
-    return cases
+    return [
+        {
+            "target": target,
+            "auxiliary": [group[n][0] for group in others],
+            "group": target,
+            "optional": all(found for _, found in [(target, searched), *(group[n] for group in others)]),
+        }
+        for n, (target, searched) in enumerate(targets)
+    ]
 
 
-def _scans(paths: Sequence[str]) -> list[Path]:
-    found: list[Path] = []
+def _scans(paths: Sequence[str]) -> list[tuple[str, bool]]:
+    """The absolute path of every scan, and whether a search has found it."""
+    found: list[tuple[str, bool]] = []
     for path in map(Path, paths):
-        found += files.find_scans(path) if path.is_dir() and not files.is_scan(path) else [path]
+        searched = path.is_dir() and not files.is_scan(path)
+        for scan in files.find_scans(path) if searched else [path]:
+            if not files.split_part(scan)[0].exists():
+                raise UserError(f"{scan} does not exist; a scan must be a file or a DICOM folder. Check the path.")
+            found.append((str(scan.absolute()), searched))
     if not found:
         raise UserError(f"No scan was found in {', '.join(map(str, paths))}; one is needed. Check the paths.")
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import math
@@ -20,16 +21,26 @@ from C2SCore.corruption import Example, make_example, patch_size
 from C2SCore.denoiser import Denoiser, on_device, with_contrasts
 from C2SCore.device import autocast, choose_device
 from C2SCore.errors import Cancelled, UserError
-from C2SCore.events import Curve, Message, Preview, Progress
+from C2SCore.events import Curve, Log, Message, Preview, Progress
 from C2SCore.gdsm import loss_floor, residual_loss
+from C2SCore.measuring import NAME, Cache
 from C2SCore.model import Model, load, save
 from C2SCore.patches import Case, PatchSampler, hold_back
 from C2SCore.preview import write_preview
 from C2SCore.runfolder import RunFolder
-from C2SCore.state import load_state, optimizer_tensors, random_state, restore_optimizer, restore_random, save_state
+from C2SCore.state import (
+    State,
+    load_state,
+    optimizer_tensors,
+    random_state,
+    restore_optimizer,
+    restore_random,
+    save_state,
+)
 
 VALIDATION_PATCHES = 48
 REPORT_SECONDS = 0.5
+FIRST_CHECKPOINT = 5.0  # seconds, then every `checkpoint_every`: a kill soon after the start loses little, too
 
 
 def train(
@@ -44,58 +55,112 @@ def train(
     cancelled: Callable[[], bool] = lambda: False,
     paused: Callable[[], bool] = lambda: False,
     card: dict[str, Any] | None = None,
+    folder: RunFolder | None = None,
 ) -> Path:
     """Learn a denoiser from noisy scans alone and write it to `out` (.safetensors).
 
-    Beside `out`, the folder `<name>.training` keeps the state from which `resume` goes on; without noise in the step
-    count (`config.minutes`
-    = 0) a training that was stopped and resumed gives the weights of one that was not, bit for bit on a CPU. The model
-    written is the one
-    that was best on the slices held back, by the loss itself: nothing clean is needed. `cancelled` ends the
-    training early and keeps the
-    best so far; before the first validation it raises `Cancelled`. Raises `UserError` for data or settings that
-    cannot work.
+    Beside `out`, the folder `<name>.training` keeps the state from which `resume` goes on (`folder`: the same, claimed
+    by the caller already). Unless there is a time budget (`config.minutes`), a training that was stopped and resumed
+    gives the weights of one that was not, bit for bit on a CPU. The model written is the one that was best on the
+    slices held back, by the loss itself: nothing clean is needed. `cancelled` ends the training early and keeps the
+    best so far; before the first validation it raises `Cancelled`. Raises `UserError` for data or settings that cannot
+    work.
     """
+    _check_contrasts(cases)
+    target = choose_device(device)
+    out = Path(out)
+    with contextlib.nullcontext(folder) if folder is not None else RunFolder(out, resume) as claimed:
+        resume = resume and claimed.state.is_file()
+        if initial is None and config.initial and not resume:
+            initial = load(config.initial)
+        if initial is not None:
+            _check_initial(initial, config, len(cases[0].auxiliary))
+        cases = prepare(cases, config, Cache(claimed.path / NAME), emit, cancelled, target.type)
+        saved = load_state(claimed.state) if resume else None
+        run = _Run(cases, config, target, initial, _card(card or {}, cases, config, out), saved)
+        run.loop(claimed, emit, cancelled, paused)
+        return save(out, run.denoiser, run.final_card(), run.best)
+
+
+def prepare(
+    cases: Sequence[Case],
+    config: TrainConfig,
+    cache: Cache,
+    emit: Callable[[Message], None],
+    cancelled: Callable[[], bool],
+    device: str = "",
+) -> list[Case]:
+    """Measure the cases; those that something can be learnt from.
+
+    Raises `UserError` that names all the others, unless they are `optional`: these are left out, and the log says so.
+    """
+    usable: list[Case] = []
+    problems: list[str] = []
+    for n, case in enumerate(cases):
+        emit(Progress("", "prepare", n, len(cases), device=device))
+        if cancelled():
+            raise Cancelled
+        try:
+            case.prepare(config.noise.spectrum, config.noise.known, cache)
+            usable.append(case)
+        except UserError as error:
+            if case.optional:
+                emit(Log(f"Left out: {error}"))
+            else:
+                problems.append(str(error))
+    if problems:
+        raise UserError(listed(problems))
+    if not usable:
+        raise UserError("Nothing can be learnt from any of the scans. The log says why; add others.")
+    return usable
+
+
+def listed(problems: Sequence[str], most: int = 5) -> str:
+    """Several errors as one text."""
+    rest = len(problems) - most
+    return "\n".join([*problems[:most], *([f"And {rest} more like these."] if rest > 0 else [])])
+
+
+def check_recipe(before: TrainConfig, now: TrainConfig) -> None:
+    """Raises `UserError` unless a training of one recipe can go on with the other: longer, or shorter."""
+    if before.replace(steps=now.steps, minutes=now.minutes) != now:
+        raise UserError(
+            "The recipe differs from that of the training to resume; only steps and minutes may. Start a new model, or "
+            "restore the recipe."
+        )
+
+
+def _check_contrasts(cases: Sequence[Case]) -> None:
     if not cases:
         raise UserError("There is no scan to train on; at least one is needed. Add scans.")
-    contrasts = len(cases[0].auxiliary)
-    odd = next((case.name for case in cases if len(case.auxiliary) != contrasts), None)
+    odd = next((case.name for case in cases if len(case.auxiliary) != len(cases[0].auxiliary)), None)
     if odd:
         raise UserError(
             f"{odd} has another number of contrasts than {cases[0].name}; all cases need the same "
             "ones. Complete it or leave it out."
         )
-    if initial is None and config.initial:
-        initial = load(config.initial)
-    if initial is not None and (
-        initial.denoiser.contrasts not in (0, contrasts) or initial.denoiser.neighbours != config.neighbours
-    ):
+
+
+def _check_initial(initial: Model, config: TrainConfig, contrasts: int) -> None:
+    if initial.denoiser.contrasts not in (0, contrasts) or initial.denoiser.neighbours != config.neighbours:
         raise UserError(
             f"The model to start from reads {initial.denoiser.contrasts} other contrasts and "
             f"{initial.denoiser.neighbours} neighbours, the recipe {contrasts} and {config.neighbours}; they must "
             "agree. Start from scratch or from another model."
         )
-    target = choose_device(device)
-    out = Path(out)
-    with RunFolder(out, resume) as folder:
-        for n, case in enumerate(cases):
-            emit(Progress("", "prepare", n, len(cases), device=target.type))
-            if cancelled():
-                raise Cancelled
-            case.prepare(config.noise.spectrum, config.noise.known)
-        folder.remember(config, [case.name for case in cases])
-        run = _Run(cases, config, target, initial, _card(card or {}, cases, config, out))
-        if resume and folder.state.is_file():
-            run.restore(folder.state)
-        run.loop(folder, emit, cancelled, paused)
-        return save(out, run.denoiser, run.final_card(), run.best)
 
 
 class _Run:
     """What changes during a training."""
 
     def __init__(
-        self, cases: Sequence[Case], config: TrainConfig, device: torch.device, initial: Model | None, card: Card
+        self,
+        cases: Sequence[Case],
+        config: TrainConfig,
+        device: torch.device,
+        initial: Model | None,
+        card: Card,
+        saved: State | None = None,
     ) -> None:
         self.config, self.device, self.card = config, device, card
         torch.manual_seed(config.seed)
@@ -105,9 +170,12 @@ class _Run:
         self.sampler = PatchSampler(cases, config.patch, config.neighbours, held, background=config.background)
         self.validation = _validation_set(cases, config, held)
         contrasts = len(cases[0].auxiliary)
-        self.fresh = initial is None
-        self.rate = config.learning_rate * (1.0 if initial is None else config.fine_tune)
-        if initial is None:
+        self.fresh = initial is None and not config.initial
+        self.rate = config.learning_rate * (1.0 if self.fresh else config.fine_tune)
+        if saved is not None:
+            size = saved[1].get("network", config.network)
+            self.denoiser = Denoiser(size, config.neighbours, contrasts)
+        elif initial is None:
             self.denoiser = Denoiser(config.network, config.neighbours, contrasts)
         else:
             self.denoiser = with_contrasts(initial.denoiser, contrasts)
@@ -120,8 +188,11 @@ class _Run:
         self.best: dict[str, Tensor] = {}
         self.best_value, self.best_step = math.inf, 0
         self.history: list[dict[str, float]] = []
+        self.losses: list[float] = []  # since the last validation
         self.case, self.slice = held[0] if held else (0, int(cases[0].slices[len(cases[0].slices) // 2]))
         self.cases = cases
+        if saved is not None:
+            self.restore(*saved)
 
     # ---- the loop ----
 
@@ -133,10 +204,11 @@ class _Run:
         paused: Callable[[], bool],
     ) -> None:
         config = self.config
-        clock, saved, reported, losses = time.monotonic(), time.monotonic(), 0.0, []
+        clock, reported = time.monotonic(), 0.0
+        due = clock + min(FIRST_CHECKPOINT, config.checkpoint_every)
         if not self.fresh and self.step == 0:
             # What the training starts from takes part in the contest: the result is never worse by its own measure.
-            self.judge([], folder, emit)
+            self.judge(folder, emit)
         while self.fraction() < 1:
             while paused() and not cancelled():
                 emit(Progress("", "paused", self.step, config.steps, device=self.device.type))
@@ -144,9 +216,17 @@ class _Run:
                 clock = time.monotonic()
             if cancelled():
                 if not self.best:
+                    if folder.state.is_file():
+                        self.store(folder.state)
                     raise Cancelled
                 break
-            losses.append(self.advance())
+            loss = self.advance()
+            if not math.isfinite(loss):  # found before it is saved
+                raise UserError(
+                    f"The loss became {loss} at step {self.step}; it must stay finite. Start a new training with a "
+                    f"lower learning_rate (now {config.learning_rate})."
+                )
+            self.losses.append(loss)
             now = time.monotonic()
             self.elapsed, clock = self.elapsed + now - clock, now
             if now - reported > REPORT_SECONDS:
@@ -154,18 +234,12 @@ class _Run:
                 left = self.elapsed * (1 / max(self.fraction(), 1e-9) - 1)
                 emit(Progress("", "train", self.step, config.steps, left, self.device.type))
             if self.step % config.validate_every == 0 or self.fraction() >= 1:
-                self.judge(losses, folder, emit)
-                losses = []
-            if now - saved > config.checkpoint_every:
-                saved = now
+                self.judge(folder, emit)
+            if now >= due:
+                due = now + config.checkpoint_every
                 self.store(folder.state)
-            if not math.isfinite(losses[-1] if losses else 0.0):
-                raise UserError(
-                    f"The loss became {losses[-1]} at step {self.step}; it must stay finite. Lower "
-                    f"learning_rate (now {config.learning_rate}) and resume."
-                )
         if not self.best:
-            self.judge(losses, folder, emit)
+            self.judge(folder, emit)
         self.store(folder.state)
 
     def fraction(self) -> float:
@@ -194,14 +268,16 @@ class _Run:
                 mean.lerp_(now, 1 - decay)
         return loss.item()
 
-    def judge(self, losses: list[float], folder: RunFolder, emit: Callable[[Message], None]) -> None:
+    def judge(self, folder: RunFolder, emit: Callable[[Message], None]) -> None:
         """Validate the averaged weights, keep them if they are the best, report."""
         value = self.validate()
         if value < self.best_value:
             self.best_value, self.best_step = value, self.step
             self.best = {name: t.detach().clone() for name, t in self.average.state_dict().items()}
-        point = {"step": self.step, "loss": float(np.mean(losses)) if losses else math.nan, "validation": value}
+        loss = float(np.mean(self.losses)) if self.losses else math.nan
+        point = {"step": self.step, "loss": loss, "validation": value}
         self.history.append(point)
+        self.losses = []
         emit(Curve(self.step, {"loss": point["loss"], "validation": value}))
         case = self.cases[self.case]
         picture = write_preview(folder.preview, self.average, case, self.slice, self.device)
@@ -242,32 +318,28 @@ class _Run:
         }
         facts |= {
             "history": self.history,
+            "losses": self.losses,
+            "network": self.denoiser.size,
             "random": random_state(self.rng, self.generator),
             "config": self.config.to_dict(),
         }
         save_state(path, groups, facts)
 
-    def restore(self, path: Path) -> None:
-        groups, facts = load_state(path)
-        before = TrainConfig.from_dict(facts["config"])
-        # Budgets may be raised to go on longer; anything else would be another training.
-        if before.replace(steps=self.config.steps, minutes=self.config.minutes) != self.config:
-            raise UserError(
-                "The recipe differs from that of the training to resume; only steps and minutes may. "
-                "Start a new model, or restore the recipe."
-            )
+    def restore(self, groups: dict[str, dict[str, Tensor]], facts: dict[str, Any]) -> None:
+        check_recipe(TrainConfig.from_dict(facts["config"]), self.config)
         try:
             self.denoiser.load_state_dict(groups["weights"])
             self.average.load_state_dict(groups["average"])
         except (RuntimeError, KeyError) as error:
             raise UserError(
-                f"The checkpoint {path} is of another network. Remove its folder to start again."
+                "The checkpoint is of another network, or of other contrasts. Give the scans that the training had, or "
+                "remove its folder to start again."
             ) from error
         restore_optimizer(self.optimizer, groups["optimizer"])
         self.best = {name: t.to(self.device) for name, t in groups.get("best", {}).items()}
         self.step, self.elapsed, self.history = facts["step"], facts["elapsed"], facts["history"]
         self.best_value = math.inf if facts["best_value"] is None else facts["best_value"]
-        self.best_step = facts["best_step"]
+        self.best_step, self.losses = facts["best_step"], list(facts.get("losses", []))
         restore_random(self.rng, self.generator, facts["random"])
 
     def final_card(self) -> Card:
@@ -340,8 +412,8 @@ def _card(given: dict[str, Any], cases: Sequence[Case], config: TrainConfig, out
         "slices": sum(len(case.slices) for case in cases),
         "sigma_range": span,
         "intensity_range": (
-            float(min(case.target.min() for case in cases)),
-            float(max(case.target.max() for case in cases)),
+            min(case.span[0] for case in cases),
+            max(case.span[1] for case in cases),
         ),
         "noise": f"spectrum {config.noise.spectrum}: {coloured} of {len(cases)} scans band-limited; "
         + _words(config.noise),

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from C2SCore import denoising, inspecting, model, quality
+from C2SCore import denoising, events, inspecting, measuring, model, quality, training
 from C2SCore.card import find_model
 from C2SCore.config import TrainConfig
 from C2SCore.errors import UserError
 from C2SCore.patches import Case, hold_back
-from C2SCore.scoring import noise_left
+from C2SCore.runfolder import run_folder
+from C2SCore.scoring import PATCHES, noise_left, noise_left_by
 from C2SCore.writing import atomic
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from C2SCore.worker import Context
 
 SLICES = 3  # held-back slices that are shown
+BM3D_SECONDS = 60.0  # for its share of the noise left; on a processor it takes seconds for a patch
 SHOWN_NOISE = 2.5  # standard deviations at which the picture of what was removed saturates
 STYLE = (
     "body{font:15px sans-serif;max-width:60em;margin:2em auto;padding:0 1em;color:#222}table{border-collapse:collapse}"
@@ -36,12 +38,22 @@ STYLE = (
 
 @dataclasses.dataclass
 class _Contender:
-    """A denoiser to compare: what it makes of each shown slice, and what it leaves of the noise (None: not scored)."""
+    """A denoiser to compare: what it makes of each shown slice, what the checks of the residual say of that, and what
+    it leaves of the noise on each patch, (n,); a slow one is tried on the first n only.
+    """
 
     name: str
+    left: np.ndarray
     images: list[np.ndarray] = dataclasses.field(default_factory=list)
     checks: list[dict[str, Any]] = dataclasses.field(default_factory=list)
-    score: float | None = None
+
+    @property
+    def score(self) -> float:
+        return float(self.left.mean())
+
+    def mean(self, name: str) -> float:
+        """Of a number of the checks, over the shown slices."""
+        return float(np.mean([checks[name] for checks in self.checks]))
 
 
 def write(
@@ -59,27 +71,27 @@ def write(
     """
     own = model.load(path, device)
     config = TrainConfig.from_dict(own.card.config)
-    for number, case in enumerate(cases):
-        context.check()
-        context.progress("Measuring scans", number, len(cases))
-        case.prepare(config.noise.spectrum, config.noise.known)
+
+    def measured(message: events.Message) -> None:
+        if isinstance(message, events.Progress):
+            context.progress("Measuring scans", message.done, message.total)
+
+    cache = measuring.Cache(run_folder(path) / measuring.NAME)
+    cases = training.prepare(cases, config, cache, measured, context.cancelled)
     held = hold_back(cases, config.validation, config.seed)
     everything = held or [(c, int(case.slices[len(case.slices) // 2])) for c, case in enumerate(cases)]
     shown = [everything[round(n)] for n in np.linspace(0, len(everything) - 1, min(SLICES, len(everything)))]
-    contenders, notes = [_Contender(path.stem)], list[str]()
+    contenders, notes = list[_Contender](), list[str]()
     other = _other(compare, path, device, notes)
-    models: list[Model] = [own]
-    if other is not None:
-        contenders.append(_Contender(other.card.name))
-        models.append(other)
-    for contender, entry in zip(contenders, models):
+    for name, entry in [(path.stem, own), *([(other.card.name, other)] if other is not None else [])]:
         context.check()
-        context.progress(f"Trying {contender.name}")
-        contender.score = noise_left(entry.denoiser, cases, held, torch.device(device))
+        context.progress(f"Trying {name}")
+        contender = _Contender(name, noise_left(entry.denoiser, cases, held, torch.device(device)))
         for case, k in shown:
             context.check()
             contender.images.append(_denoised(entry, cases[case], k, device))
-    bm3d = _bm3d(cases, shown, context)
+        contenders.append(contender)
+    bm3d = _bm3d(cases, held, shown, context)
     if bm3d is None:
         notes.append("BM3D was not compared: the Python package bm3d is not installed.")
     else:
@@ -88,7 +100,7 @@ def write(
         for (case, k), image in zip(shown, contender.images):
             plane = np.asarray(cases[case].target[k : k + 1], np.float32)
             contender.checks.append(quality.residual_checks(plane, image[None], float(cases[case].sigmas[k])))
-    numbers = _numbers(contenders)
+    numbers = _numbers(contenders[0], contenders[1] if other is not None else None)
     text = _page(path, own, cases, history, shown, contenders, notes, numbers)
     with atomic(out, ".html") as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -120,33 +132,38 @@ def _denoised(entry: Model, case: Case, k: int, device: str) -> np.ndarray:
     return denoising.denoise(block, entry, options, others).estimate[k - low]
 
 
-def _bm3d(cases: Sequence[Case], shown: Sequence[tuple[int, int]], context: Context) -> _Contender | None:
-    """BM3D (Dabov et al. 2007) on the same slices, with the same noise level; None where it is not installed."""
+def _bm3d(
+    cases: Sequence[Case], held: Sequence[tuple[int, int]], shown: Sequence[tuple[int, int]], context: Context
+) -> _Contender | None:
+    """BM3D (Dabov et al. 2007) on the same slices and patches, with the same noise level; None where it is not
+    installed.
+    """
     try:
-        bm3d = importlib.import_module("bm3d")
+        bm3d = importlib.import_module("bm3d").bm3d
     except ImportError:
         return None
-    made = _Contender("BM3D")
-    for case, k in shown:
+
+    def check() -> None:
         context.check()
         context.progress("Trying BM3D")
-        plane = np.asarray(cases[case].target[k], np.float64)
-        made.images.append(np.asarray(bm3d.bm3d(plane, float(cases[case].sigmas[k])), np.float32))
+
+    def method(plane: np.ndarray, sigma: float) -> np.ndarray:
+        return np.asarray(bm3d(plane.astype(np.float64), sigma), np.float32)
+
+    made = _Contender("BM3D", noise_left_by(method, cases, held, BM3D_SECONDS, check))
+    for case, k in shown:
+        check()
+        made.images.append(method(np.asarray(cases[case].target[k]), float(cases[case].sigmas[k])))
     return made
 
 
-def _numbers(contenders: Sequence[_Contender]) -> dict[str, Any]:
+def _numbers(own: _Contender, rival: _Contender | None) -> dict[str, Any]:
     """What the user is told at once; the sentence is honest about who is better."""
-    own = contenders[0]
-    numbers: dict[str, Any] = {
-        "score": own.score,
-        "snr_gain_db": float(np.mean([c["snr_gain_db"] for c in own.checks])),
-    }
-    left = f"It leaves {100 * (own.score or 0):.0f} % of the noise variance in slices that it was not trained on"
-    rival = next((c for c in contenders[1:] if c.score is not None), None)
-    if rival is None or rival.score is None or own.score is None:
+    numbers: dict[str, Any] = {"score": own.score, "snr_gain_db": own.mean("snr_gain_db")}
+    left = f"It leaves {100 * own.score:.0f} % of the noise variance in slices that it was not trained on"
+    if rival is None:
         return numbers | {"sentence": f"{left}."}
-    numbers["score_compared"], numbers["compared"] = rival.score, rival.name
+    numbers |= {"score_compared": rival.score, "compared": rival.name}
     theirs = f"the model {rival.name} leaves {100 * rival.score:.0f} %"
     if own.score < 0.98 * rival.score:
         return numbers | {"sentence": f"{left}; {theirs}. On these scans the new model is better."}
@@ -201,21 +218,44 @@ def _page(
     for n, (case, k) in enumerate(shown):
         parts.append(f"<h3>{html.escape(cases[case].name)}, slice {k}</h3>")
         parts += _figures(np.asarray(cases[case].target[k], np.float32), float(cases[case].sigmas[k]), contenders, n)
-    parts.append("<h2>What was removed</h2>")
-    parts.append(table(("", "noise left", "SNR gain", "shown slices: verdict"), [_verdict(c) for c in contenders]))
-    parts.append(
-        "<p>Noise left: share of the noise variance, by Stein's unbiased estimate on patches of held-back slices. "
-        "Verdict: whether the removed part looks like noise or holds anatomy. For research use only.</p>"
-    )
+    parts.append("<h2>Comparison</h2>")
+    parts.append(_comparison(contenders))
     title = html.escape(path.stem)
     head = f'<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
     return f"{head}{''.join(parts)}</html>\n"
 
 
-def _verdict(contender: _Contender) -> tuple[str, ...]:
-    gain = np.mean([c["snr_gain_db"] for c in contender.checks])
-    words = ", ".join(str(c["verdict"]) for c in contender.checks)
-    return contender.name, "–" if contender.score is None else f"{100 * contender.score:.0f} %", f"{gain:.1f} dB", words
+def _comparison(contenders: Sequence[_Contender]) -> str:
+    """A table of all methods, and what its columns mean."""
+    fewest = min(len(contender.left) for contender in contenders)
+    limited = fewest < PATCHES
+    head = ["", *([f"noise left, {fewest} patches"] if limited else []), "noise left", "SNR gain"]
+    head += ["removed / noise", "follows edges", "follows detail", "shown slices: verdict"]
+    rows = []
+    for contender in contenders:
+        cells = [contender.name, *([_percent(contender.left[:fewest])] if limited else [])]
+        cells.append(_percent(contender.left) if len(contender.left) == PATCHES else "–")
+        cells.append(f"{contender.mean('snr_gain_db'):.1f} dB")
+        names = ("removed", "residual_edge_correlation", "residual_detail_correlation")
+        cells += [f"{contender.mean(name):.2f}" for name in names]
+        rows.append([*cells, ", ".join(str(checks["verdict"]) for checks in contender.checks)])
+    note = (
+        f"Noise left: share of the noise variance, by Stein's unbiased estimate on {PATCHES} patches of held-back "
+        "slices; less is better. "
+    )
+    if limited:
+        note += f"BM3D is slow and was tried on the first {fewest} of them: compare with it in that column. "
+    note += (
+        "The other columns are of the slices shown above. Removed / noise: standard deviation of what was removed over "
+        "that of the noise; just below 1 for a good method. Follows edges, follows detail: correlation of what was "
+        f"removed with anatomy; above {quality.EDGE_LIMIT:g} and {quality.DETAIL_LIMIT:g} it holds anatomy, and the "
+        "verdict says so. For research use only."
+    )
+    return table(head, rows) + f"<p>{html.escape(note)}</p>"
+
+
+def _percent(left: np.ndarray) -> str:
+    return f"{100 * left.mean():.0f} %"
 
 
 def _figures(plane: np.ndarray, sigma: float, contenders: Sequence[_Contender], n: int) -> list[str]:

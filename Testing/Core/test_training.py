@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from C2SCore import config, model, state
+from C2SCore import config, model, state, training
 from C2SCore.config import Levels, Noise, TrainConfig
 from C2SCore.corruption import coloured, make_example, patch_size
 from C2SCore.denoiser import with_contrasts
 from C2SCore.errors import Cancelled, UserError
-from C2SCore.events import Curve, Preview, Progress
+from C2SCore.events import Curve, Log, Preview, Progress
 from C2SCore.patches import Case, PatchSampler, hold_back
 from C2SCore.runfolder import run_folder
 from C2SCore.tensors import to_tensor
@@ -87,6 +89,89 @@ def test_stopped_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
     assert all(torch.equal(a[k], b[k]) for k in a)
     _, facts = state.load_state(run_folder(moved / parts.name) / "state.safetensors")
     assert [point["step"] for point in facts["history"]] == [4, 8, 12]
+
+
+KILLED = """
+import sys
+from pathlib import Path
+import test_training as here
+from C2SCore import training
+training.FIRST_CHECKPOINT = 0.01
+here.train(here._cases(), here.UNSEEN, Path(sys.argv[1]))
+"""
+UNSEEN = TINY.replace(steps=60, validate_every=60, checkpoint_every=3600.0)  # not validated before its end
+
+
+def test_killed_soon_after_the_start_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
+    """A real kill, after the first checkpoint and before the first validation."""
+    assert training.FIRST_CHECKPOINT <= 10
+    whole, killed = tmp_path / "whole.safetensors", tmp_path / "killed.safetensors"
+    state_file = run_folder(killed) / "state.safetensors"
+    path = os.pathsep.join([str(Path(__file__).parent), str(Path(config.__file__).parents[1])])
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(killed)], env={**os.environ, "PYTHONPATH": path})
+    deadline = time.monotonic() + 60
+    while not state_file.exists() and time.monotonic() < deadline:
+        assert process.poll() is None
+        time.sleep(0.002)
+    process.kill()
+    assert process.wait() != 0
+    groups, facts = state.load_state(state_file)
+    assert 0 < facts["step"] < UNSEEN.steps and facts["history"] == [] and "best" not in groups
+    assert (run_folder(killed) / "lock").exists() and not killed.exists()
+
+    train(_cases(), UNSEEN, killed, resume=True)
+    train(_cases(), UNSEEN, whole)
+    a, b = _weights(whole), _weights(killed)
+    assert all(torch.equal(a[k], b[k]) for k in a)
+    histories = [state.load_state(run_folder(p) / "state.safetensors")[1]["history"] for p in (whole, killed)]
+    assert histories[0] == histories[1] and len(histories[0]) == 1
+
+
+def test_stopped_before_the_first_validation_keeps_what_a_checkpoint_has(tmp_path: Path) -> None:
+    out, steps = tmp_path / "m.safetensors", 0
+
+    def stop_after_seven() -> bool:
+        nonlocal steps
+        steps += 1
+        return steps > 8
+
+    with pytest.raises(Cancelled):
+        train(_cases(), UNSEEN.replace(checkpoint_every=1e-6), out, cancelled=stop_after_seven)
+    _, facts = state.load_state(run_folder(out) / "state.safetensors")
+    assert facts["step"] == 7 and len(facts["losses"]) == 7
+
+
+def test_a_loss_that_is_not_finite_ends_it_and_is_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out, calls = tmp_path / "m.safetensors", 0
+    advance = training._Run.advance
+
+    def diverging(run: training._Run) -> float:
+        nonlocal calls
+        calls += 1
+        return advance(run) if calls < 3 else float("nan")
+
+    monkeypatch.setattr(training._Run, "advance", diverging)
+    with pytest.raises(UserError, match="lower learning_rate"):
+        train(_cases(), TINY, out)
+    _, facts = state.load_state(run_folder(out) / "state.safetensors")
+    assert facts["step"] == 2
+
+
+def test_a_fine_tuning_is_resumed_without_the_model_that_it_began_with(tmp_path: Path) -> None:
+    first = train(_cases(), TINY, tmp_path / "a.safetensors")
+    recipe, seen = TINY.replace(initial=str(first)), 0
+
+    def stop_after_five() -> bool:
+        nonlocal seen
+        seen += 1
+        return seen > 6
+
+    whole = train(_cases(), recipe, tmp_path / "whole.safetensors")
+    out = train(_cases(), recipe, tmp_path / "b.safetensors", cancelled=stop_after_five)
+    first.unlink()
+    train(_cases(), recipe, out, resume=True)
+    a, b = _weights(whole), _weights(out)
+    assert all(torch.equal(a[k], b[k]) for k in a)
 
 
 def test_cancelled_before_anything_was_learnt_leaves_nothing(tmp_path: Path) -> None:
@@ -198,6 +283,27 @@ def test_bad_scans_are_refused_by_name_and_nothing_is_written(tmp_path: Path, ca
         train([case], TINY, tmp_path / "m.safetensors")
     assert case.name in str(error.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_all_bad_scans_are_named_at_once_and_optional_ones_left_out(tmp_path: Path) -> None:
+    flat = np.ones((4, 64, 64), dtype=np.float32)
+    cases = [Case("good", _scan()), *(Case(f"flat{n}", flat) for n in range(7))]
+    with pytest.raises(UserError, match="flat0") as error:
+        train(cases, TINY, tmp_path / "m.safetensors")
+    assert "flat4" in str(error.value) and "And 2 more" in str(error.value)
+    said: list[str] = []
+    for case in cases[1:]:
+        case.optional = True
+    out = train(
+        cases,
+        TINY.replace(steps=1),
+        tmp_path / "m.safetensors",
+        emit=lambda m: said.append(m.text) if isinstance(m, Log) else None,
+    )
+    assert len(said) == 7 and said[0].startswith("Left out: flat0")
+    assert model.load(out).card.trained_on == ("good",)
+    with pytest.raises(UserError, match="any of the scans"):
+        train(cases[1:], TINY, tmp_path / "n.safetensors")
 
 
 def test_contrasts_and_neighbours_reach_the_network(tmp_path: Path) -> None:
@@ -313,10 +419,3 @@ def test_recipes_that_come_with_the_program_are_valid_and_survive_yaml(tmp_path:
 def test_bad_recipes_name_value_and_rule(values: dict, says: str) -> None:
     with pytest.raises(UserError, match=says):
         TrainConfig.from_dict(values)
-
-
-def test_recipe_folder_is_readable_by_people(tmp_path: Path) -> None:
-    out = train(_cases(), TINY, tmp_path / "m.safetensors")
-    written = json.loads((run_folder(out) / "recipe.json").read_text())
-    assert written["scans"] == ["scan"]
-    assert TrainConfig.from_dict(written["config"]) == TINY

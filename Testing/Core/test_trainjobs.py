@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
 
-from C2SCore import events, inspecting, trainjobs, trainreport
-from C2SCore.errors import Cancelled
+from C2SCore import events, inspecting, model, trainjobs, trainreport
+from C2SCore.config import TrainConfig
 from C2SCore.patches import Case, hold_back
-from C2SCore.scoring import noise_left
+from C2SCore.scoring import FEWEST, PATCHES, noise_left, noise_left_by
 from C2SCore.worker import Context, Orders
+
+QUALITY = ("steps", "minutes", "device", "best_step")
 
 
 def scan(sigma: float = 12.0, count: int = 5, seed: int = 0) -> np.ndarray:
@@ -74,11 +80,46 @@ def test_noise_left_is_one_for_the_scan_itself_and_true_for_a_known_estimator():
     case = Case("s", scan(sigma, seed=3), sigma=sigma)
     case.prepare()
     cpu = torch.device("cpu")
-    assert noise_left(Stub(1.0), [case], [], cpu) == pytest.approx(1.0, abs=0.02)
+    assert noise_left(Stub(1.0), [case], [], cpu).mean() == pytest.approx(1.0, abs=0.02)
     share = 0.97  # |share x_d - x_0|^2 = share^2 sigma^2 + (1 - share)^2 x_0^2, over tissue
     bright = clean[0, 20:76, 20:60]
     expected = share**2 + (1 - share) ** 2 * float((bright**2).mean()) / sigma**2
-    assert noise_left(Stub(share), [case], [], cpu) == pytest.approx(expected, rel=0.1)
+    assert noise_left(Stub(share), [case], [], cpu).mean() == pytest.approx(expected, rel=0.1)
+
+
+def test_a_slow_method_is_measured_alike_on_fewer_patches():
+    case = Case("s", scan(12.0, seed=3), sigma=12.0)
+    case.prepare()
+    asked: list[int] = []
+    left = noise_left_by(lambda plane, sigma: 0.97 * plane, [case], [], 1e9, lambda: asked.append(1))
+    assert len(left) == len(asked) == PATCHES
+    assert left == pytest.approx(noise_left(Stub(0.97), [case], [], torch.device("cpu")), abs=0.05)
+    assert noise_left_by(lambda plane, sigma: plane, [case], [], 0.0) == pytest.approx(np.ones(FEWEST), abs=0.06)
+
+
+def test_the_report_shows_the_same_numbers_of_every_method(tmp_path, monkeypatch, model_file):
+    """With a stand-in for BM3D that smooths, and leaves its mark in every column."""
+    smooth = SimpleNamespace(bm3d=lambda z, sigma: (z + np.roll(z, 1, 0) + np.roll(z, 1, 1)) / 3)
+    monkeypatch.setitem(sys.modules, "bm3d", smooth)
+    monkeypatch.setattr(trainreport, "BM3D_SECONDS", 0.0)
+    np.save(tmp_path / "s.npy", scan(30.0, seed=3))
+    out = tmp_path / "report.html"
+    facts = ({"target": str(tmp_path / "s.npy"), "sigma": 30.0},)
+    made = model.load(model_file)
+    card = dataclasses.replace(made.card, config=TrainConfig().to_dict(), quality=dict.fromkeys(QUALITY, 0))
+    model.save(tmp_path / "m.safetensors", made.denoiser, card)
+    job = events.ReportJob("r", str(tmp_path / "m.safetensors"), str(out), facts, compare=str(model_file))
+    numbers = trainjobs.report(job, context(job)).numbers
+    assert numbers["score"] == pytest.approx(numbers["score_compared"])  # the same weights
+    text = out.read_text()
+    rows = re.findall("<tr>.*?</tr>", text[text.index("<h2>Comparison") :])
+    cells = [re.findall("<t[hd]>(.*?)</t[hd]>", row) for row in rows]
+    assert cells[0][1] == f"noise left, {FEWEST} patches" and [row[0] for row in cells[1:]] == ["m", "tiny", "BM3D"]
+    assert {len(row) for row in cells} == {8} and cells[3][2] == "–"
+    assert all(re.fullmatch(r"\d+ %", row[1]) for row in cells[1:])
+    assert all(re.fullmatch(r"-?\d\.\d\d", value) for row in cells[1:] for value in row[4:7])
+    assert 30 < int(cells[3][1].split()[0]) < 100  # a mean of three leaves a third of the noise, and blurs
+    assert "tried on the first" in text
 
 
 def test_a_folder_is_looked_through_and_what_is_broken_is_named(tmp_path):
@@ -92,32 +133,6 @@ def test_a_folder_is_looked_through_and_what_is_broken_is_named(tmp_path):
     assert set(found) == {"good.nrrd", "bad.nii", "flat.nrrd"}
     assert not found["good.nrrd"].problem and Path(found["good.nrrd"].thumbnail).is_file()
     assert found["bad.nii"].problem and found["flat.nrrd"].problem
-
-
-def test_cases_are_converted_once_onto_one_grid_and_cleared_away(tmp_path):
-    frames = [sitk.GetImageFromArray(scan(seed=n)) for n in range(2)]
-    sitk.WriteImage(sitk.JoinSeries(frames), str(tmp_path / "four.nii"))
-    other = sitk.GetImageFromArray(scan(seed=9)[:, ::2, ::2])
-    other.SetSpacing((2, 2, 1))
-    sitk.WriteImage(other, str(tmp_path / "other.nrrd"))
-    four, helper = str(tmp_path / "four.nii"), str(tmp_path / "other.nrrd")
-    facts = ({"target": four, "frame": 1, "auxiliary": [helper], "name": "second", "group": "g"},)
-    job = events.TrainJob("t", str(tmp_path / "m.safetensors"), facts)
-    with trainjobs.Converted(tmp_path / "run", facts, context(job)) as cases:
-        assert isinstance(cases[0].target, np.memmap)
-        assert np.allclose(cases[0].target, scan(seed=1), atol=1e-4)
-        assert cases[0].auxiliary[0].shape == (5, 96, 80) and cases[0].group == "g"
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_cancelled_conversion_leaves_nothing(tmp_path):
-    np.save(tmp_path / "a.npy", scan())
-    job = events.TrainJob("t", str(tmp_path / "m.safetensors"), ({"target": str(tmp_path / "a.npy")},))
-    given_up = context(job)
-    given_up._orders.cancelled.set()
-    with pytest.raises(Cancelled), trainjobs.Converted(tmp_path / "run", job.cases, given_up):
-        pass
-    assert not (tmp_path / "run").exists()
 
 
 def test_repetitions_are_held_back_together():

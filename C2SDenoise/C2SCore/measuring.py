@@ -1,0 +1,171 @@
+"""What is measured of a scan before anything is learnt from it; kept in a file, so that it is measured once.
+
+What is kept goes by the voxels themselves and not by path and date: folders are moved, and the scans of one archive may
+share name, size and date.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import inspect
+import json
+import sys
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from C2SCore import noise
+from C2SCore.errors import UserError
+from C2SCore.noise import BINS, HighPassed, Spectrum, white_spectrum
+
+NAME = "measured.jsonl"
+SPECTRUM_SLICES = 12  # that a spectrum is taken from
+FEW_VALUES = 8  # different values, up to which a volume is a mask or a label map
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Of a volume (K, J, I), in its own unit.
+
+    `signal`: tissue median; `sigmas` (K,): noise level of every slice, empty where it was not asked for; `correlation`:
+    of the noise of neighbouring slices, -1 to 1; `powers` (K,): mean squares; `areas` (K,): share that is tissue.
+    """
+
+    signal: float
+    spectrum: Spectrum
+    sigmas: np.ndarray
+    correlation: float
+    powers: np.ndarray
+    areas: np.ndarray
+    low: float
+    high: float
+
+    def to_json(self) -> str:
+        """Text that gives back the same numbers, bit for bit."""
+        values = {name: getattr(self, name) for name in ("signal", "correlation", "low", "high")}
+        for name in ("sigmas", "powers", "areas"):
+            values[name] = getattr(self, name).tolist()
+        return json.dumps(values | {"rows": self.spectrum.rows.tolist(), "columns": self.spectrum.columns.tolist()})
+
+    @classmethod
+    def from_json(cls, text: str) -> Measurement:
+        """Inverse of `to_json`; raises ValueError, KeyError or TypeError for anything else."""
+        values = json.loads(text)
+        sigmas, powers, areas, rows, columns = (
+            np.array(values[name], dtype=np.float64) for name in ("sigmas", "powers", "areas", "rows", "columns")
+        )
+        signal, correlation, low, high = (float(values[name]) for name in ("signal", "correlation", "low", "high"))
+        if {len(rows), len(columns)} != {BINS} or len(areas) != len(powers) or len(sigmas) not in (0, len(powers)):
+            raise ValueError("numbers are missing")
+        return cls(signal, Spectrum(rows, columns), sigmas, correlation, powers, areas, low, high)
+
+
+def check_values(name: str, volume: np.ndarray) -> None:
+    """Raise `UserError` for a volume (K, J, I) that is no image: a mask, or a map of labels."""
+    count = np.unique(volume[:: max(1, len(volume) // 4), ::2, ::2]).size
+    if count <= FEW_VALUES:
+        raise UserError(
+            f"{name} has only {count} different values, so it seems to be a mask or a label map and no scan. Leave it "
+            "out."
+        )
+
+
+def measure(volume: np.ndarray, spectrum: str = "auto", levels: bool = True, cache: Cache | None = None) -> Measurement:
+    """Measure (K, J, I) float32, finite, unless `cache` has it.
+
+    `spectrum` is "auto" or "white"; without `levels` no noise level is measured, for scans whose level is known.
+    """
+    key = f"{_digest(volume)} {spectrum} {'levels' if levels else 'none'} {_estimator()}"
+    found = cache.get(key) if cache is not None else None
+    if found is None:
+        found = _measured(volume, spectrum, levels)
+        if cache is not None and found.signal > 0 and (found.sigmas > 0).all():  # else nothing can be learnt from it
+            cache.put(key, found)
+    return found
+
+
+def _measured(volume: np.ndarray, spectrum: str, levels: bool) -> Measurement:
+    mask = noise.foreground(volume)
+    colour, sigmas, correlation = white_spectrum(), np.zeros(len(volume) if levels else 0), 0.0
+    if mask.any():
+        if spectrum == "auto":
+            rows = noise.thickest(mask)
+            rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), SPECTRUM_SLICES)).round().astype(int)]
+            colour = noise.estimate_spectrum(volume[rows], mask[rows])
+        passed = HighPassed(volume, mask, colour)
+        if levels:
+            sigmas = passed.slice_sigmas(passed.sigma(noise.thickest(mask)))
+        correlation = passed.slice_correlation(mask)
+    return Measurement(
+        signal=noise.signal_level(volume, mask),
+        spectrum=colour,
+        sigmas=sigmas,
+        correlation=correlation,
+        powers=np.mean(np.square(volume, dtype=np.float64), axis=(1, 2)),
+        areas=mask.mean(axis=(1, 2)),
+        low=float(volume.min()),
+        high=float(volume.max()),
+    )
+
+
+class Cache:
+    """Measurements in a file, a line each, so that a kill costs at most the last one.
+
+    What cannot be read is passed over: it is measured again. A file that cannot be written is no fault.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lines: dict[str, tuple[str, str]] = {}  # key -> checksum and measurement, as text
+        with contextlib.suppress(OSError):
+            for line in path.read_bytes().decode("utf-8", errors="replace").splitlines():
+                parts = line.split("\t")
+                if len(parts) == 3:
+                    self._lines[parts[1]] = (parts[0], parts[2])
+
+    def get(self, key: str) -> Measurement | None:
+        checksum, text = self._lines.get(key, ("", ""))
+        if checksum != _checksum(key, text):
+            return None
+        try:
+            return Measurement.from_json(text)
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    def put(self, key: str, found: Measurement) -> None:
+        text = found.to_json()
+        self._lines[key] = (_checksum(key, text), text)
+        # A line that a kill has cut ends before ours begins.
+        with contextlib.suppress(OSError), self.path.open("a", encoding="utf-8") as file:
+            file.write(f"\n{_checksum(key, text)}\t{key}\t{text}\n")
+
+
+def _checksum(key: str, text: str) -> str:
+    return f"{zlib.crc32(f'{key} {text}'.encode()):08x}"
+
+
+def _digest(volume: np.ndarray) -> str:
+    digest = hashlib.blake2b(repr(volume.shape).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(volume, dtype=np.float32).data)
+    return digest.hexdigest()
+
+
+@functools.cache
+def _estimator() -> str:
+    """Changes with the code that measures, so that no number of an older program is taken for a newer one's."""
+    text = "".join(_source(module) for module in (noise, sys.modules[__name__]))
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def _source(module: Any) -> str:
+    try:
+        return inspect.getsource(module)
+    except OSError:  # compiled only
+        from C2SCore import __version__
+
+        return __version__

@@ -1,0 +1,161 @@
+"""What a training must remember to be resumed by anybody: `training.json` in its folder beside the model.
+
+`c2s train` and C2S Train write the same, so that each resumes what the other began. The folder may be moved: what lies
+inside it is written relative to it, and other scans are looked for where they were, and, if they are not there, in the
+same place relative to the folder. No PyTorch: Slicer reads this.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from C2SCore.card import read_header
+from C2SCore.errors import UserError
+from C2SCore.runfolder import RECORD, STATE, SUFFIX, owner, run_folder
+from C2SCore.writing import atomic
+
+PART = "::"
+
+
+@dataclass
+class Record:
+    """A training: model file, cases as in `TrainJob`, recipe, card, and how it stands (running, stopped, failed, done).
+
+    `slices` is their number, 0 as long as it is not known.
+    """
+
+    out: Path
+    cases: list[dict[str, Any]] = field(default_factory=list)
+    config: dict[str, Any] = field(default_factory=dict)
+    card: dict[str, Any] = field(default_factory=dict)
+    device: str = "auto"
+    slices: int = 0
+    state: str = "running"
+    message: str = ""
+
+    @property
+    def folder(self) -> Path:
+        return run_folder(self.out)
+
+    @property
+    def resumable(self) -> bool:
+        return (self.folder / STATE).is_file() and self.state != "done"
+
+    def save(self) -> None:
+        """Write it whole or not at all; raises `UserError`."""
+        values = asdict(self) | {"out": self.out.name, "cases": [self._moved(case, self._short) for case in self.cases]}
+        try:
+            with atomic(self.folder / RECORD) as temporary:
+                temporary.write_text(json.dumps(values, indent=1, ensure_ascii=False), encoding="utf-8")
+        except OSError as error:
+            raise UserError(
+                f"{self.folder} cannot be written ({error.strerror or error}); the training keeps its state there. "
+                "Free some space, or choose another folder for the model."
+            ) from error
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Record:
+        """The record in a training's folder (or beside a model file); `UserError` if there is none that can be read."""
+        folder = Path(folder)
+        folder = run_folder(folder) if folder.suffix == ".safetensors" else folder
+        try:
+            values = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+            known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
+            made = cls(**known | {"out": folder.with_suffix(".safetensors")})
+            made.cases = [made._moved(case, made._long) for case in made.cases]
+        except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+            raise UserError(
+                f"{folder} is not the folder of a training ({error}); it must hold {RECORD}. Choose a folder that ends "
+                f"with {SUFFIX}, beside its model."
+            ) from error
+        return made
+
+    def history(self) -> list[dict[str, Any]]:
+        """The points of the curves up to the last checkpoint, each with `step`; empty before the first."""
+        return list(self.checkpoint().get("history", []))
+
+    def checkpoint(self) -> dict[str, Any]:
+        """What the last checkpoint says beside its tensors, such as `step` and `config`; empty if there is none."""
+        try:
+            header, _ = read_header(self.folder / STATE)
+            return dict(json.loads(header["__metadata__"]["facts"]))
+        except (UserError, KeyError, ValueError):
+            return {}
+
+    def files(self) -> list[list[str]]:
+        """The paths of each case: the scan, then the contrasts that help it."""
+        return [[case["target"], *case.get("auxiliary", ())] for case in self.cases]
+
+    def check_scans(self) -> None:
+        """Raise `UserError` if scans of the training are gone."""
+        gone = [path for paths in self.files() for path in paths if not Path(path.partition(PART)[0]).exists()]
+        if gone:
+            more = f" and {len(gone) - 1} more scans are gone" if len(gone) > 1 else " is gone"
+            raise UserError(
+                f"{gone[0]}{more}; the training {self.out.stem} learns from them. Put them back to where they were, "
+                "in the same place relative to the model, or start a new training."
+            )
+
+    def relocate(self, cases: list[dict[str, Any]]) -> None:
+        """Take the paths of the same scans from `cases`; raises `UserError` where these are other ones."""
+        given = Record(self.out, cases).files()
+        mine, theirs = _names(self.files()), _names(given)
+        if mine != theirs:
+            other = next((f"; it has {a}, and not {b}" for a, b in zip(mine, theirs) if a != b), "")
+            raise UserError(
+                f"These are not the scans of the training {self.out.stem}: it has {len(mine)}, {len(theirs)} were given"
+                f"{other}. Leave the scans off to resume it: it knows them. Or begin another model."
+            )
+        for case, paths in zip(self.cases, given):
+            case["target"], case["auxiliary"] = paths[0], paths[1:]
+
+    def discard(self) -> None:
+        """Remove what the training has kept; a model that it made already stays."""
+        other = owner(self.folder)
+        if other is not None:
+            raise UserError(f"Process {other} is training {self.out.stem} just now. Stop it first.")
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _moved(self, case: dict[str, Any], change: Any) -> dict[str, Any]:
+        moved = {"target": change(case["target"]), "auxiliary": [change(path) for path in case.get("auxiliary", ())]}
+        return {**case, **moved}
+
+    def _short(self, path: str) -> Any:
+        inside = Path(path)
+        if self.folder in inside.parents:
+            return inside.relative_to(self.folder).as_posix()
+        try:
+            return [path, os.path.relpath(path, self.folder)]
+        except ValueError:  # another drive of Windows
+            return path
+
+    def _long(self, path: Any) -> str:
+        if isinstance(path, list):
+            there, beside = path[0], os.path.normpath(self.folder / path[1])
+            return there if Path(there.partition(PART)[0]).exists() else str(beside)
+        return path if Path(path).is_absolute() else str(self.folder / path)
+
+
+def _names(cases: list[list[str]]) -> list[str]:
+    """What the files of each case are called, wherever they lie."""
+    return [", ".join(Path(path).name for path in paths) for paths in cases]
+
+
+def unfinished(folders: Iterable[str | Path]) -> list[Record]:
+    """The trainings in these folders that could be resumed, by name; none that goes on in another process."""
+    found: dict[Path, Record] = {}
+    for folder in folders:
+        for path in Path(folder).glob(f"*{SUFFIX}") if folder and Path(folder).is_dir() else ():
+            try:
+                record = Record.load(path)
+            except UserError:
+                continue
+            if record.resumable and owner(path) is None:
+                found[path.resolve()] = record
+    return sorted(found.values(), key=lambda record: record.out.stem.lower())

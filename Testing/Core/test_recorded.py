@@ -1,0 +1,285 @@
+"""A training from its record: read as maps, kept up to date, and resumed by whoever finds it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+
+from C2SCore import config, events, measuring, model, recorded, state, trainjobs
+from C2SCore.card import read_card
+from C2SCore.cli import main
+from C2SCore.errors import Cancelled, UserError
+from C2SCore.recorded import Cases, carry_out
+from C2SCore.runfolder import run_folder
+from C2SCore.trainrecord import Record, unfinished
+from C2SCore.worker import Context, Orders
+
+TINY = {"steps": 12, "batch": 4, "patch": 32, "validate_every": 4, "warm_up": 2, "precision": "float32"}
+TINY |= {"checkpoint_every": 0.001, "neighbours": 0}
+
+
+def voxels(seed: int = 0, count: int = 4) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:64, :56] / 64 - 0.5
+    clean = (x**2 + y**2 < 0.16) * (1 + 0.3 * np.sin(20 * x + seed) * np.cos(15 * y))
+    return (1000 * (clean + 0.1 * rng.standard_normal((count, 64, 56)))).astype(np.float32)
+
+
+def write(path: Path, array: np.ndarray) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sitk.WriteImage(sitk.GetImageFromArray(array), str(path))
+    return str(path)
+
+
+def sessions(folder: Path) -> Path:
+    """Two sessions of two contrasts."""
+    for n in range(2):
+        for c, contrast in enumerate(("T1W", "FLAIR")):
+            write(folder / contrast / f"p{n}_{contrast}.nrrd", voxels(10 * n + c))
+    return folder
+
+
+def recipe(folder: Path, **changes: Any) -> Path:
+    path = folder / "recipe.yaml"
+    path.write_text(json.dumps(TINY | changes))
+    return path
+
+
+def stopping_after(count: int):
+    """For `cancelled`: true at the question number `count`."""
+    asked = 0
+
+    def stop() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked > count
+
+    return stop
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return model.load(path).denoiser.state_dict()
+
+
+def same(a: Path, b: Path) -> bool:
+    one, other = weights(a), weights(b)
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def c2s(*arguments: object) -> int:
+    return main([str(a) for a in ("train", *arguments, "--device", "cpu", "--quiet")])
+
+
+# ---- scans into maps
+
+
+def test_scans_are_converted_once_onto_one_grid_and_cleared_away(tmp_path: Path, monkeypatch) -> None:
+    frames = [sitk.GetImageFromArray(voxels(n)) for n in range(2)]
+    sitk.WriteImage(sitk.JoinSeries(frames), str(tmp_path / "four.nii"))
+    other = sitk.GetImageFromArray(voxels(9)[:, ::2, ::2])
+    other.SetSpacing((2, 2, 1))
+    sitk.WriteImage(other, str(tmp_path / "other.nrrd"))
+    four, helper = str(tmp_path / "four.nii"), str(tmp_path / "other.nrrd")
+    read: list[str] = []
+    once = recorded.files.read
+    monkeypatch.setattr(recorded.files, "read", lambda path: read.append(str(path)) or once(path))
+    each = [{"target": four, "frame": n, "auxiliary": [helper], "name": f"frame {n}"} for n in range(2)]
+    said: list[str] = []
+    with Cases(tmp_path / "run", [*each, {"target": four}], said.append) as cases:
+        assert all(isinstance(case.target, np.memmap) for case in cases)
+        assert [case.name for case in cases] == ["frame 0", "frame 1", "four_1", "four_2"]
+        assert np.allclose(cases[1].target, voxels(1), atol=1e-4) and np.allclose(cases[2].target, voxels(0), atol=1e-4)
+        assert cases[0].auxiliary[0].shape == (4, 64, 56)
+    assert read == [four, helper, helper]
+    assert any("resampled" in m.text for m in said if isinstance(m, events.Log))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_cancelled_conversion_leaves_nothing(tmp_path: Path) -> None:
+    facts = [{"target": write(tmp_path / "in" / f"{n}.nrrd", voxels(n))} for n in range(3)]
+    with pytest.raises(Cancelled), Cases(tmp_path / "run", facts, cancelled=stopping_after(2)):
+        pass
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_cannot_be_read_is_named_all_at_once_or_left_out(tmp_path: Path) -> None:
+    good = write(tmp_path / "good.nrrd", voxels())
+    bad = [str(tmp_path / f"bad{n}.nii") for n in range(2)]
+    for path in bad:
+        Path(path).write_bytes(b"no")
+    facts = [{"target": path} for path in (bad[0], good, bad[1])]
+    with pytest.raises(UserError, match="bad0") as error, Cases(tmp_path / "run", facts):
+        pass
+    assert "bad1" in str(error.value)
+    said: list[Any] = []
+    with Cases(tmp_path / "run", [f | {"optional": True} for f in facts], said.append) as cases:
+        assert [case.name for case in cases] == ["good"]
+    assert sum(isinstance(m, events.Log) and m.text.startswith("Left out: ") for m in said) == 2
+    with pytest.raises(UserError, match="None of the scans"), Cases(tmp_path / "run", [facts[0] | {"optional": True}]):
+        pass
+    with pytest.raises(UserError, match="has 1 frames"), Cases(tmp_path / "run", [{"target": good, "frame": 4}]):
+        pass
+
+
+def test_a_full_disk_is_told_while_scans_are_unpacked(tmp_path: Path, monkeypatch) -> None:
+    def full(path: object, array: object) -> None:
+        raise OSError("1024 requested and 12 written")  # as numpy says it
+
+    monkeypatch.setattr(recorded.np, "save", full)
+    facts = [{"target": write(tmp_path / "a.nrrd", voxels())}]
+    with pytest.raises(UserError, match=r"the disk is full.*Free some space"), Cases(tmp_path / "run", facts):
+        pass
+
+
+# ---- the record
+
+
+def test_the_record_tells_all_and_how_it_ended(tmp_path: Path) -> None:
+    target, out = write(tmp_path / "in" / "a.nrrd", voxels()), tmp_path / "m.safetensors"
+    cases = [{"target": target, "group": "g", "name": "first"}]
+    settings = config.TrainConfig(**TINY)
+    carry_out(Record(out, cases, settings.to_dict(), {"anatomy": "brain"}, "cpu"))
+    values = json.loads((run_folder(out) / "training.json").read_text())
+    assert values["state"] == "done" and values["slices"] == 4
+    assert config.TrainConfig.from_dict(values["config"]) == settings
+    found = Record.load(out)
+    assert (found.cases[0]["target"], found.cases[0]["group"]) == (target, "g") and not found.resumable
+    assert read_card(out).anatomy == "brain" and read_card(out).trained_on == ("first",)
+
+
+def test_a_failure_is_written_down_and_one_without_a_state_leaves_what_was_measured(tmp_path: Path) -> None:
+    good, flat = write(tmp_path / "a.nrrd", voxels()), write(tmp_path / "b.nrrd", voxels())
+    sitk.WriteImage(sitk.GetImageFromArray(np.ones((4, 64, 56), np.float32)), flat)
+    out = tmp_path / "out" / "m.safetensors"
+    np.save(tmp_path / "flat.npy", np.ones((4, 64, 56), np.float32))
+    record = Record(out, [{"target": good}, {"target": str(tmp_path / "flat.npy")}], TINY, device="cpu")
+    with pytest.raises(UserError, match="flat shows no noise"):
+        carry_out(record)
+    assert [p.name for p in run_folder(out).iterdir()] == [measuring.NAME]
+    del record.cases[1]
+    carry_out(record)
+    assert out.exists() and len((run_folder(out) / measuring.NAME).read_text().strip().splitlines()) == 1
+
+
+def test_scans_are_measured_once_for_all_trainings_of_a_folder(tmp_path: Path, monkeypatch) -> None:
+    """Resumed, moved, and the report: nothing is measured again."""
+    home = tmp_path / "one"
+    cases = [{"target": write(home / f"{n}.nrrd", voxels(n))} for n in range(2)]
+    calls, once = [], measuring._measured
+    monkeypatch.setattr(measuring, "_measured", lambda *given: calls.append(1) or once(*given))
+    record = Record(home / "m.safetensors", cases, TINY, device="cpu")
+    carry_out(record, cancelled=stopping_after(12))
+    assert len(calls) == 2 and Record.load(record.folder).state == "stopped"
+    there = shutil.move(home, tmp_path / "two") and tmp_path / "two"
+    for path in there.glob("*.nrrd"):
+        os.utime(path)  # copies of another day
+    moved = Record.load(there / "m.training")
+    assert moved.cases[0]["target"] == str(there / "0.nrrd")
+    carry_out(moved, resume=True)
+    job = events.ReportJob("r", str(moved.out), str(moved.folder / "report.html"), tuple(moved.cases), compare="")
+    monkeypatch.setitem(sys.modules, "bm3d", None)
+    trainjobs.report(job, Context(job, Orders(), lambda message: None))
+    assert len(calls) == 2
+
+
+def test_only_trainings_that_nobody_carries_out_are_offered(tmp_path: Path) -> None:
+    record = Record(tmp_path / "m.safetensors", [])
+    record.save()
+    assert unfinished([tmp_path]) == []  # no checkpoint yet
+    (record.folder / "state.safetensors").write_bytes(b"")
+    assert [r.out.stem for r in unfinished([tmp_path, tmp_path / "gone", ""])] == ["m"]
+    (record.folder / "lock").write_text(str(os.getppid()))
+    assert unfinished([tmp_path]) == []
+    with pytest.raises(UserError, match="Stop it first"):
+        record.discard()
+    (record.folder / "lock").unlink()
+    record.discard()
+    assert not record.folder.exists()
+
+
+# ---- either resumes the other
+
+
+def worker_job(record: Record, resume: bool, cancelled=lambda: False) -> None:
+    """What C2S Train has its worker do."""
+    job = events.TrainJob(
+        "t", str(record.out), tuple(record.cases), config=record.config, card=record.card, resume=resume, device="cpu"
+    )
+    context = Context(job, Orders(), lambda message: None)
+    context.cancelled = cancelled  # type: ignore[method-assign]
+    trainjobs.train(job, context)
+
+
+def test_slicer_resumes_what_c2s_train_began_and_was_killed(tmp_path: Path) -> None:
+    """Two contrasts; a real kill; the model is that of a training that nobody disturbed."""
+    data = sessions(tmp_path / "in")
+    line = ["--data", data / "T1W", "--aux", data / "FLAIR", "--config", recipe(tmp_path, steps=40, validate_every=40)]
+    whole, out = tmp_path / "whole.safetensors", tmp_path / "m.safetensors"
+    assert c2s(*line, "--out", whole) == 0
+    command = [sys.executable, "-m", "C2SCore", "train", *map(str, line), "--out", str(out), "--device", "cpu"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(config.__file__).parents[1])}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (run_folder(out) / "state.safetensors").exists() and time.monotonic() < deadline:
+        assert process.poll() is None
+        time.sleep(0.002)
+    process.kill()
+    process.wait()
+    (found,) = unfinished([tmp_path])
+    assert found.state == "running" and found.slices == 8
+    assert [Path(path).name for path in found.files()[1]] == ["p1_T1W.nrrd", "p1_FLAIR.nrrd"]
+    assert 0 < state.load_state(found.folder / "state.safetensors")[1]["step"] < 40
+    worker_job(found, resume=True)
+    assert same(out, whole) and Record.load(out).state == "done"
+    assert read_card(out).auxiliary == ("FLAIR",)
+
+
+def test_c2s_train_resumes_what_slicer_began(tmp_path: Path, capsys) -> None:
+    """By its name alone; with scans that were moved; not with other scans or another recipe."""
+    data = sessions(tmp_path / "in")
+    cases = [
+        {"name": f"p{n}", "group": f"p{n}", "target": str(data / "T1W" / f"p{n}_T1W.nrrd"), "auxiliary": []}
+        for n in range(2)
+    ]
+    whole, out = tmp_path / "whole.safetensors", tmp_path / "m.safetensors"
+    worker_job(Record(whole, cases, TINY, {"note": "by hand"}), False)
+    worker_job(Record(out, cases, TINY, {"note": "by hand"}), False, stopping_after(12))
+    assert Record.load(out).state == "stopped"
+    assert c2s("--out", out) == 2
+    assert "Name scans or folders" in capsys.readouterr().err
+    assert c2s("--out", out, "--resume", "--preset", "standard") == 2
+    assert "recipe differs" in capsys.readouterr().err
+    assert c2s("--out", out, "--resume", "--data", data / "FLAIR") == 2
+    assert "p0_T1W.nrrd, and not p0_FLAIR.nrrd" in capsys.readouterr().err
+    shutil.move(data, tmp_path / "elsewhere")
+    assert c2s("--out", out, "--resume") == 2
+    assert "p0_T1W.nrrd and 1 more scans are gone" in capsys.readouterr().err
+    assert c2s("--out", out, "--resume", "--data", tmp_path / "elsewhere" / "T1W") == 0
+    assert same(out, whole) and read_card(out).note == "by hand" and read_card(out).trained_on == ("p0", "p1")
+    assert c2s("--out", tmp_path / "never.safetensors", "--resume") == 2
+    assert "no training 'never' to resume" in capsys.readouterr().err
+
+
+def test_a_folder_with_a_broken_scan_and_a_mask_is_trained_on(tmp_path: Path, capsys) -> None:
+    folder = tmp_path / "in"
+    write(folder / "good.nrrd", voxels())
+    write(folder / "mask.nrrd", (voxels() > 500).astype(np.uint8))
+    (folder / "broken.nii.gz").write_bytes(b"no")
+    out = tmp_path / "m.safetensors"
+    assert c2s("--data", folder, "--config", recipe(tmp_path), "--out", out) == 0
+    told = capsys.readouterr().err
+    assert "Left out:" in told and "broken.nii.gz" in told and "1 scans ->" in told
+    assert "mask has only 2 different values" in told and read_card(out).trained_on == ("good",)
+    assert c2s("--data", folder / "broken.nii.gz", "--config", recipe(tmp_path), "--out", tmp_path / "n") == 2
+    assert "broken.nii.gz" in capsys.readouterr().err and not (tmp_path / "n.training").exists()
