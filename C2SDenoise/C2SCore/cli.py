@@ -126,11 +126,14 @@ def build_parser() -> argparse.ArgumentParser:
     noise.add_argument("--map", metavar="OUT", help="write sigma at every voxel of one scan, for `denoise --sigma`")
     noise.add_argument("--json", action="store_true")
 
-    models = command("models", "List, show, import, export and remove models.")
+    models = command("models", "List, show, edit, import, export and remove models.")
     action = models.add_subparsers(dest="action", required=True, metavar="ACTION")
     listed = action.add_parser("list", help="all models")
     show = action.add_parser("show", help="a model's card")
     show.add_argument("model", metavar="MODEL")
+    edit = action.add_parser("edit", help="write other words on a model's card")
+    edit.add_argument("model", metavar="MODEL")
+    edit.add_argument("--card", required=True, metavar="FILE.yaml", help="description, contrasts, anatomy, licence ...")
     add = action.add_parser("import", help="copy a model file to your own models")
     add.add_argument("file", metavar="FILE")
     add.add_argument("--name", default=None, help="its name (default: that of the file)")
@@ -139,7 +142,7 @@ def build_parser() -> argparse.ArgumentParser:
     export.add_argument("file", metavar="FILE")
     remove = action.add_parser("remove", help="delete one of your own models")
     remove.add_argument("model", metavar="MODEL")
-    for one in (listed, show):
+    for one in (listed, show, edit):
         one.add_argument("--json", action="store_true")
 
     commands.add_parser("worker", help="Serve jobs as JSON lines, for programs.")

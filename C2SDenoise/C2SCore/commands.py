@@ -221,8 +221,13 @@ def models(options: argparse.Namespace) -> int:
         else:
             rows = [(e.name, "bundled" if e.bundled else "own", e.card.description or str(e.path)) for e in entries]
             print(table([("name", "kind", "description"), *rows]))
-    elif options.action == "show":
-        values = dataclasses.asdict(card.read_card(card.find_model(options.model)))
+    elif options.action in ("show", "edit"):
+        path = card.find_model(options.model)
+        if options.action == "edit":
+            from C2SCore import cardedit, config
+
+            cardedit.edit_card(path, config.read_yaml(options.card))
+        values = dataclasses.asdict(card.read_card(path))
         if options.json:
             _print_json(values)
         else:

@@ -90,12 +90,14 @@ class EvidenceJob:
 class InspectJob:
     """Look at scans before a training: one `Inspected` for each, thumbnails as PNG files in the folder `thumbnails`.
 
-    A path is a scan, a `.npy` file, or a folder that is searched for scans.
+    A path is a scan, a `.npy` file, or a folder that is searched for scans. `measured`: file that keeps what was
+    measured (see `measuring`); a training that has it beside its state does not measure again.
     """
 
     job: str
     paths: tuple[str, ...]
     thumbnails: str = ""
+    measured: str = ""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from C2SCore import files, noise, scan
+from C2SCore import files, measuring, scan
 from C2SCore.scan import Scan
 
 CLEAN_SNR = 50.0  # above, there is next to no noise to learn from
@@ -41,8 +41,9 @@ def expand(paths: Sequence[str]) -> Iterator[str]:
             yield path
 
 
-def look(path: str, thumbnail: Path | None = None) -> Facts:
-    """Read a scan (any format, or a `.npy` array) and measure it; the thumbnail is a PNG of its middle slice.
+def look(path: str, thumbnail: Path | None = None, cache: measuring.Cache | None = None) -> Facts:
+    """Read a scan (any format, or a `.npy` array) and measure it, as a training will, unless `cache` has it already;
+    the thumbnail is a PNG of its middle slice.
 
     Raises `UserError` for a scan that cannot be read, or from which nothing can be learnt.
     """
@@ -50,15 +51,15 @@ def look(path: str, thumbnail: Path | None = None) -> Facts:
     first = frames[0]
     scan.check(first)
     voxels = first.voxels
-    mask = noise.foreground(voxels)
-    spectrum = noise.estimate_spectrum(voxels, mask)
-    sigma, signal = noise.estimate_sigma(voxels, mask, spectrum), noise.signal_level(voxels, mask)
-    snr = signal / sigma if sigma > 0 else None
+    measuring.check_values(first.name, voxels)
+    found = measuring.measure(voxels, cache=cache)
+    sigma = float(np.median(found.sigmas))
+    snr = found.signal / sigma if sigma > 0 else None
     if thumbnail is not None:
         thumbnail.write_bytes(png(small(voxels[len(voxels) // 2], THUMBNAIL)))
     clean = snr is None or snr > CLEAN_SNR
     checks = {
-        "interpolated": not spectrum.white and not clean,  # without noise, its spectrum is anatomy's
+        "interpolated": not found.spectrum.white and not clean,  # without noise, its spectrum is anatomy's
         "clean": clean,
         "saturated": _saturated(voxels),
     }

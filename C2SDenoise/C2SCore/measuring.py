@@ -23,7 +23,6 @@ from C2SCore import noise
 from C2SCore.errors import UserError
 from C2SCore.noise import BINS, HighPassed, Spectrum, white_spectrum
 
-NAME = "measured.jsonl"
 SPECTRUM_SLICES = 12  # that a spectrum is taken from
 FEW_VALUES = 8  # different values, up to which a volume is a mask or a label map
 

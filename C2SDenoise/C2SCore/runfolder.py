@@ -12,6 +12,7 @@ from C2SCore.errors import UserError
 SUFFIX = ".training"
 STATE = "state.safetensors"  # the checkpoint
 RECORD = "training.json"  # what was ordered, see `trainrecord`
+MEASURED = "measured.jsonl"  # what was measured of the scans, see `measuring`
 
 
 def run_folder(out: str | Path) -> Path:
@@ -38,7 +39,7 @@ class RunFolder:
             raise UserError(f"The model file is {out.name!r}; its name must end with .safetensors. Change the name.")
         self.path = run_folder(out)
         self.lock, self.state = self.path / "lock", self.path / STATE
-        self.preview = self.path / "preview.npy"
+        self.preview, self.measured = self.path / "preview.npy", self.path / MEASURED
         other = owner(self.path)
         if other is not None:
             raise UserError(_taken(other, self.path))

@@ -23,7 +23,7 @@ from C2SCore.device import autocast, choose_device
 from C2SCore.errors import Cancelled, UserError
 from C2SCore.events import Curve, Log, Message, Preview, Progress
 from C2SCore.gdsm import loss_floor, residual_loss
-from C2SCore.measuring import NAME, Cache
+from C2SCore.measuring import Cache
 from C2SCore.model import Model, load, save
 from C2SCore.patches import Case, PatchSampler, hold_back
 from C2SCore.preview import write_preview
@@ -75,7 +75,7 @@ def train(
             initial = load(config.initial)
         if initial is not None:
             _check_initial(initial, config, len(cases[0].auxiliary))
-        cases = prepare(cases, config, Cache(claimed.path / NAME), emit, cancelled, target.type)
+        cases = prepare(cases, config, Cache(claimed.measured), emit, cancelled, target.type)
         saved = load_state(claimed.state) if resume else None
         run = _Run(cases, config, target, initial, _card(card or {}, cases, config, out), saved)
         run.loop(claimed, emit, cancelled, paused)

@@ -26,8 +26,9 @@ def inspect(job: events.InspectJob, context: Context) -> events.Done:
 
     A scan that cannot be used is reported with the reason, and does not stop.
     """
-    from C2SCore import inspecting
+    from C2SCore import inspecting, measuring
 
+    cache = measuring.Cache(Path(job.measured)) if job.measured else None
     context.progress("Looking for scans")
     paths = list(inspecting.expand(job.paths))
     for number, path in enumerate(paths):
@@ -35,7 +36,7 @@ def inspect(job: events.InspectJob, context: Context) -> events.Done:
         context.progress("Reading scans", number, len(paths))
         picture = Path(job.thumbnails) / f"{job.job}-{number}.png" if job.thumbnails else None
         try:
-            facts = inspecting.look(path, picture)
+            facts = inspecting.look(path, picture, cache)
         except (OSError, RuntimeError, ValueError) as error:
             context.send(events.Inspected(job.job, path, Path(path).name, problem=str(error)))
             continue

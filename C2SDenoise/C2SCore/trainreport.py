@@ -18,7 +18,7 @@ from C2SCore.card import find_model
 from C2SCore.config import TrainConfig
 from C2SCore.errors import UserError
 from C2SCore.patches import Case, hold_back
-from C2SCore.runfolder import run_folder
+from C2SCore.runfolder import MEASURED, run_folder
 from C2SCore.scoring import PATCHES, noise_left, noise_left_by
 from C2SCore.writing import atomic
 
@@ -76,7 +76,7 @@ def write(
         if isinstance(message, events.Progress):
             context.progress("Measuring scans", message.done, message.total)
 
-    cache = measuring.Cache(run_folder(path) / measuring.NAME)
+    cache = measuring.Cache(run_folder(path) / MEASURED)
     cases = training.prepare(cases, config, cache, measured, context.cancelled)
     held = hold_back(cases, config.validation, config.seed)
     everything = held or [(c, int(case.slices[len(case.slices) // 2])) for c, case in enumerate(cases)]

@@ -21,7 +21,7 @@ from C2SCore.card import read_card
 from C2SCore.cli import main
 from C2SCore.errors import Cancelled, UserError
 from C2SCore.recorded import Cases, carry_out
-from C2SCore.runfolder import run_folder
+from C2SCore.runfolder import MEASURED, run_folder
 from C2SCore.trainrecord import Record, unfinished
 from C2SCore.worker import Context, Orders
 
@@ -166,10 +166,10 @@ def test_a_failure_is_written_down_and_one_without_a_state_leaves_what_was_measu
     record = Record(out, [{"target": good}, {"target": str(tmp_path / "flat.npy")}], TINY, device="cpu")
     with pytest.raises(UserError, match="flat shows no noise"):
         carry_out(record)
-    assert [p.name for p in run_folder(out).iterdir()] == [measuring.NAME]
+    assert [p.name for p in run_folder(out).iterdir()] == [MEASURED]
     del record.cases[1]
     carry_out(record)
-    assert out.exists() and len((run_folder(out) / measuring.NAME).read_text().strip().splitlines()) == 1
+    assert out.exists() and len((run_folder(out) / MEASURED).read_text().strip().splitlines()) == 1
 
 
 def test_scans_are_measured_once_for_all_trainings_of_a_folder(tmp_path: Path, monkeypatch) -> None:
