@@ -41,8 +41,8 @@ class Levels:
     density: str = (
         "uniform"  # "uniform": tau ~ U(tau_min, tau_max] sigma_d; "range": sigma_t log-uniform in sigma_range
     )
-    tau_min: float = 0.05  # in units of sigma_d
-    tau_max: float = 1.0  # T of the paper, in units of sigma_d
+    tau_min: float = 0.5  # in units of sigma_d
+    tau_max: float = 1.5  # T of the paper, in units of sigma_d
     sigma_range: tuple[float, float] = (0.01, 0.25)  # of "range", in units of the tissue signal
 
     def __post_init__(self) -> None:

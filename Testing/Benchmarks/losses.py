@@ -244,9 +244,9 @@ METHODS: dict[str, Method] = {
     "C2S, paper, without reparameterisation": Method(matching(uniform_sigma_t(3.0))),
     "C2S, paper, without detail refinement": Method(matching(uniform_tau(0.001, 3.0))),
     "C2S, paper": Method(matching(uniform_tau(0.001, 3.0), target=0.3)),
-    "C2S, ours": Method(matching(uniform_tau(0.1, 1.0), power=2, antithetic=True)),
+    "C2S, ours": Method(matching(uniform_tau(0.5, 1.5), power=2, antithetic=True)),
     "C2S, ours, with neighbouring slices": Method(
-        matching(uniform_tau(0.1, 1.0), power=2, antithetic=True), neighbours=1
+        matching(uniform_tau(0.5, 1.5), power=2, antithetic=True), neighbours=1
     ),
     "Noise2Noise": Method(noise2noise),
     "Supervised": Method(supervised),

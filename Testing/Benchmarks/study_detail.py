@@ -19,7 +19,7 @@ from pictures import draw_curves
 
 TARGETS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7)  # sigma_target in units of sigma_d
 FORMS = {
-    "ours": {"draw_tau": uniform_tau(0.1, 1.0), "power": 2.0, "antithetic": True},
+    "ours": {"draw_tau": uniform_tau(0.5, 1.5), "power": 2.0, "antithetic": True},
     "paper": {"draw_tau": uniform_tau(0.001, 3.0)},
 }
 

@@ -29,6 +29,7 @@ FAMILY = {
     "over gamma^2, antithetic, (0.1, 1]": matching(uniform_tau(0.1, 1.0), power=2, antithetic=True),
     "over gamma^2, antithetic, (0.05, 0.3]": matching(uniform_tau(0.05, 0.3), power=2, antithetic=True),
     "over gamma^2, antithetic, (0.5, 1]": matching(uniform_tau(0.5, 1.0), power=2, antithetic=True),
+    "over gamma^2, antithetic, (0.5, 1.5]": matching(uniform_tau(0.5, 1.5), power=2, antithetic=True),
     "over gamma^2, antithetic, (0.1, 3]": matching(uniform_tau(0.1, 3.0), power=2, antithetic=True),
 }
 STUDIED = {name: Method(loss) for name, loss in FAMILY.items()} | {n: METHODS[n] for n in ("SURE", "Noise2Noise")}
