@@ -167,7 +167,7 @@ def single(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
     values["training"] = facts(training, user, seconds)
     if options.keep:
         user.keep(training, options.keep)
-    user.use()
+    user.use(training)
     volume = user.load(test.path)
     images = {"noisy": files.read_one(test.path).voxels, "trained": user.denoised(volume)}
     images["default"] = user.denoised(volume, "default")
@@ -278,7 +278,7 @@ def one_seed(
         cell["training"][arm] = facts(training, user, seconds) | {"matched": matched}
         if options.keep:
             user.keep(training, options.keep)
-        user.use()
+        user.use(training)
         found[arm] = test.scores(user.denoised(volume, others=helping if helpers else ()), rows)
         print(f"seed {seed}, {arm}: {common.mean(found[arm]['psnr']):.2f} dB after {seconds / 60:.1f} min", flush=True)
     cell["gain"] = {m: common.paired(found["helped"][m], found["alone"][m]) for m in found["alone"]}

@@ -14,6 +14,7 @@ import numpy as np
 import page_picture
 from Bench.bench import Bench
 from scenes import MODULE as DENOISE
+from scenes import apply, settle
 from screenshots import LABEL, _captioned
 from test_denoise_speed import Ticks
 from trainscenes import MODULE as TRAIN
@@ -164,10 +165,12 @@ class Researcher:
         shutil.copy(plan.out, folder)
         shutil.copytree(plan.folder, folder / plan.folder.name, dirs_exist_ok=True)
 
-    def use(self) -> None:
-        """Press "Use in C2S Denoise", which opens that module with the new model."""
+    def use(self, training: Any) -> None:
+        """Press "Use in C2S Denoise", which opens that module with the model of this training."""
         self.bench.click(self.ui.useButton)
         assert self.denoise.parent.isEntered, self.ui.statusLabel.text
+        chosen = self.denoise.ui.modelBox.currentText
+        assert chosen == f"{training.plan.out.stem} (own)", chosen
 
     # ---- C2S Denoise
 
@@ -185,7 +188,7 @@ class Researcher:
         import qt
         import slicer
 
-        ui, panel = self.denoise.ui, self.denoise.panel
+        ui = self.denoise.ui
         self.bench.enter(self.denoise)
         ui.inputSelector.setCurrentNode(volume)
         if model:
@@ -193,19 +196,12 @@ class Researcher:
         ticked, selector = {node.GetID() for node in others}, ui.contrastSelector
         for node in [selector.nodeFromIndex(n) for n in range(selector.nodeCount())]:
             selector.setCheckState(node, qt.Qt.Checked if node.GetID() in ticked else qt.Qt.Unchecked)
-        self._settle()
-        self.bench.click(ui.applyButton)
-        self.wait(lambda: panel.run is not None and panel.run.finished)
-        assert panel.run.state == "done", ui.statusLabel.text
-        self._settle()
-        return np.array(slicer.util.arrayFromVolume(panel.run.result.volume), dtype=np.float32)
-
-    def _settle(self) -> None:
-        """Until noise and evidence are measured."""
-        panel = self.denoise.panel
-        self.bench.process_events(0.1)
-        self.wait(lambda: not panel._worker.busy and not panel._settled.active and not panel._worker._later)
-        self.bench.process_events()
+        settle(self.bench, self.denoise, HOUR)
+        before = self.denoise.panel.run
+        run = apply(self.bench, self.denoise, seconds=HOUR)
+        assert run is not before, ui.statusLabel.text  # refused, the panel still has the run of before
+        settle(self.bench, self.denoise, HOUR)
+        return np.array(slicer.util.arrayFromVolume(run.result.volume), dtype=np.float32)
 
     def back(self) -> None:
         """Open C2S Train again."""

@@ -22,6 +22,8 @@ SHORT = {"minutes": 0.0, "steps": 60, "validate_every": 6, "checkpoint_every": 1
 
 
 def main(scans: str, pictures: Path) -> None:
+    from C2SSlicer import job
+
     user = Researcher(pictures)
     user.picture("empty")
     user.read(Path(scans))
@@ -31,7 +33,7 @@ def main(scans: str, pictures: Path) -> None:
     user.picture("ready")
     user.choose_recipe("quick", 0, "none", SHORT)
     training = user.start()
-    os.kill(training._worker.started.pid, signal.SIGKILL)  # as a crash would
+    os.kill(job.shared("train").started.pid, signal.SIGKILL)  # as a crash would
     user.wait(lambda: training.finished)
     user.picture("failed")
     user.bench.click(user.ui.resumeButton)
