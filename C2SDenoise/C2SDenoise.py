@@ -23,7 +23,7 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 
-from C2SSlicer import job, request, volumes
+from C2SSlicer import compare, job, request, volumes
 from C2SSlicer.device import Device
 from C2SSlicer.module_widget import PanelWidget, forget
 from C2SSlicer.panel import Panel
@@ -46,6 +46,7 @@ class C2SDenoise(ScriptedLoadableModule):
         self.parent.acknowledgementText = _(
             "Method: Tu, Shi and Lam, Score-based Self-supervised MRI Denoising, ICLR 2025 (arXiv 2505.05631)."
         )
+        slicer.app.connect("startupCompleted()", compare.register)
 
 
 class NoiseKind(enum.Enum):

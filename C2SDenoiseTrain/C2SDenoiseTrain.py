@@ -28,12 +28,12 @@ if _SIBLING.is_dir() and str(_SIBLING) not in sys.path:
     sys.path.append(str(_SIBLING))
 
 from C2SCore.config import TrainConfig
+from C2SCore.trainrecord import Record
 from C2SSlicer import job
 from C2SSlicer.device import Device
 from C2SSlicer.module_widget import PanelWidget, forget
-from C2STrainSlicer import closing, planning, trainrun
+from C2STrainSlicer import closing, monitor, planning, trainrun
 from C2STrainSlicer.panel import Panel
-from C2STrainSlicer.record import Record
 
 REQUIREMENTS = Path(job.__file__).resolve().parent.parent / "Resources" / "requirements.txt"  # C2S Denoise has it
 
@@ -54,6 +54,7 @@ class C2SDenoiseTrain(ScriptedLoadableModule):
         self.parent.acknowledgementText = _(
             "Method: Tu, Shi and Lam, Score-based Self-supervised MRI Denoising, ICLR 2025 (arXiv 2505.05631)."
         )
+        slicer.app.connect("startupCompleted()", monitor.register)
 
 
 @parameterNodeWrapper
@@ -194,13 +195,18 @@ class C2SDenoiseTrainLogic(ScriptedLoadableModuleLogic):
     ) -> trainrun.Training:
         """Start the training of cases as in `TrainJob`; returns at once."""
         closing.watch()
-        plan = Record(Path(out), cases, config.to_dict(), card, device, report, slices)
-        return trainrun.Training(plan, on_change=onChange, on_end=onEnd)
+        plan = Record(Path(out), cases, config.to_dict(), card, device, slices)
+        return trainrun.Training(plan, False, onChange, onEnd, report)
 
-    def resume(self, folder: Any, wait: bool = True, onChange: Any = None, onEnd: Any = None) -> trainrun.Training:
-        """Go on with a training that was stopped or that crashed: its folder (`.training`) or its model file."""
+    def resume(
+        self, folder: Any, wait: bool = True, report: bool = True, onChange: Any = None, onEnd: Any = None
+    ) -> trainrun.Training:
+        """Go on with a training that was stopped or that crashed: its folder (`.training`) or its model file.
+
+        Also with one that `c2s train` has begun, and the other way round.
+        """
         closing.watch()
-        started = trainrun.Training(Record.load(folder), True, onChange, onEnd)
+        started = trainrun.Training(Record.load(folder), True, onChange, onEnd, report)
         return self._waited(started) if wait else started
 
     def _waited(self, started: trainrun.Training) -> trainrun.Training:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import slicer
 
-LAYOUT_ID = 7305  # above Slicer's own and user layouts; any number that no other module uses
+from C2SSlicer.views import OwnLayout, composite_node, slice_logic, slice_node, slice_view
+
+LAYOUT_ID = 7305
 VIEWS = {"C2SSource": "Source", "C2SResult": "Denoised", "C2SNoise": "Removed noise"}
 COLOURS = "C2S removed noise"
 FLICKER_INTERVAL = 500  # milliseconds
@@ -15,29 +18,30 @@ FLICKER_INTERVAL = 500  # milliseconds
 def layout_xml(views: tuple[str, ...]) -> str:
     """The layout: slice views side by side."""
     items = "".join(
-        f'<item><view class="vtkMRMLSliceNode" singletontag="{name}">'
-        '<property name="orientation" action="default">Axial</property>'
-        f'<property name="viewlabel" action="default">{VIEWS[name]}</property>'
-        f'<property name="viewcolor" action="default">{colour}</property>'
-        "</view></item>"
+        f"<item>{slice_view(name, VIEWS[name], colour, LAYOUT_ID)}</item>"
         for name, colour in zip(views, ("#4A90A4", "#5DA05D", "#B0803C"), strict=False)
     )
     return f'<layout type="horizontal" split="true">{items}</layout>'
+
+
+def register() -> None:
+    """When Slicer has started: a scene may come that was saved with the views side by side."""
+    OwnLayout(LAYOUT_ID).describe(layout_xml(tuple(VIEWS)))
 
 
 class Comparison:
     """Side-by-side view of source, result and removed noise; `close` brings back the layout that was there before."""
 
     def __init__(self) -> None:
-        self._before: int | None = None
+        self._layout = OwnLayout(LAYOUT_ID)
         self._reveal: Any = None
         self._timer: Any = None
         self._nodes: dict[str, Any] = {}
+        self._over: float | None = None  # opacity of the source over the result; None: it is not there
 
     @property
     def shown(self) -> bool:
-        layout = layout_node()
-        return self._before is not None and layout is not None and layout.GetViewArrangement() == LAYOUT_ID
+        return self._layout.shown
 
     def show(self, source: Any, result: Any, noise: Any = None) -> None:
         """Show the two or three volumes, linked in position, zoom and slice, in the plane in which they were
@@ -45,38 +49,27 @@ class Comparison:
         volumes = {"C2SSource": source, "C2SResult": result}
         if noise is not None:
             volumes["C2SNoise"] = noise
-        layout = layout_node()
-        if layout is None:
-            return
-        if not self.shown:
-            self._before = layout.GetViewArrangement()
-        xml = layout_xml(tuple(volumes))
-        if layout.IsLayoutDescription(LAYOUT_ID):
-            layout.SetLayoutDescription(LAYOUT_ID, xml)
-        else:
-            layout.AddLayoutDescription(LAYOUT_ID, xml)
-        layout.SetViewArrangement(LAYOUT_ID)
         self._nodes = {name: volume.GetID() for name, volume in volumes.items()}
-        for name, volume in volumes.items():
+        self._layout.show(layout_xml(tuple(volumes)), self._fill)
+
+    def _fill(self) -> None:
+        for name, identifier in self._nodes.items():
             composite = composite_node(name)
             if composite is None:
                 continue
-            composite.SetLinkedControl(False)  # while each view gets a volume of its own
-            composite.SetBackgroundVolumeID(volume.GetID())
-            composite.SetForegroundVolumeID(None)
+            composite.SetDoPropagateVolumeSelection(False)  # a volume that is loaded now must not take their place
+            composite.SetBackgroundVolumeID(identifier)
             composite.SetLabelVolumeID(None)
-        self._fit(source)
-        for name in volumes:
-            composite = composite_node(name)
-            if composite is not None:
-                composite.SetLinkedControl(True)
-                composite.SetHotLinkedControl(True)
+            composite.SetLinkedControl(True)
+            composite.SetHotLinkedControl(True)
+        self._overlay(self._over)
+        self._fit()
 
-    def _fit(self, source: Any) -> None:
+    def _fit(self) -> None:
         """The same slice, field of view and orientation in all views: that of the source's own slices."""
-        first = slice_node(next(iter(self._nodes)))
+        first, source = slice_node("C2SSource"), slicer.mrmlScene.GetNodeByID(self._nodes["C2SSource"])
         logic = slice_logic(first)
-        if first is None or logic is None:
+        if logic is None or source is None:
             return
         first.RotateToVolumePlane(source)
         logic.FitSliceToAll()
@@ -95,15 +88,16 @@ class Comparison:
         Where Slicer's own is missing, both are blended half and half.
         """
         if self._reveal is not None:
-            self._reveal.cleanup()
+            with contextlib.suppress(Exception):  # it takes for granted that the views are still there
+                self._reveal.cleanup()
             self._reveal = None
-        self._overlay(0.0 if not on else 1.0)
+        self._overlay(0.0 if on else None)
         if on:
             try:
                 import CompareVolumes
 
-                self._reveal = CompareVolumes.LayerReveal()
-            except Exception:  # not installed, or without 3-D views: a blend needs neither
+                self._reveal = CompareVolumes.LayerReveal()  # it draws the foreground, however opaque that is
+            except Exception:  # not installed: a blend needs nothing
                 self._overlay(0.5)
 
     def flicker(self, on: bool) -> None:
@@ -113,7 +107,7 @@ class Comparison:
         if self._timer is not None:
             self._timer.stop()
             self._timer = None
-        self._overlay(0.0)
+        self._overlay(0.0 if on else None)
         if on:
             self._timer = qt.QTimer()
             self._timer.setInterval(FLICKER_INTERVAL)
@@ -121,58 +115,24 @@ class Comparison:
             self._timer.start()
 
     def _flick(self) -> None:
-        composite = composite_node("C2SResult")
-        if composite is None or not self.shown:
-            self.flicker(False)
+        if self.shown:
+            self._overlay(0.0 if self._over else 1.0)
         else:
-            self._overlay(0.0 if composite.GetForegroundOpacity() > 0 else 1.0)
+            self.flicker(False)
 
-    def _overlay(self, opacity: float) -> None:
-        """The source over the result, in the result's view alone."""
+    def _overlay(self, opacity: float | None) -> None:
+        """The source over the result, in the result's view alone; None takes it away."""
+        self._over = opacity
         composite = composite_node("C2SResult")
-        if composite is None:
-            return
-        linked = composite.GetLinkedControl()
-        composite.SetLinkedControl(False)
-        composite.SetForegroundVolumeID(self._nodes.get("C2SSource") if opacity > 0 else None)
-        composite.SetForegroundOpacity(opacity)
-        composite.SetLinkedControl(linked)
+        if composite is not None:
+            composite.SetForegroundVolumeID(self._nodes.get("C2SSource") if opacity is not None else None)
+            composite.SetForegroundOpacity(opacity or 0.0)
 
     def close(self) -> None:
         """Everything as it was before."""
         self.reveal(False)
         self.flicker(False)
-        layout = layout_node()
-        if self.shown:
-            layout.SetViewArrangement(self._before)
-        self._before = None
-
-
-def layout_node() -> Any:
-    """The scene's layout, or None where there are no views (Slicer without a main window)."""
-    manager = slicer.app.layoutManager()
-    return manager.layoutLogic().GetLayoutNode() if manager is not None else None
-
-
-def slice_node(name: str) -> Any:
-    return _by_tag("vtkMRMLSliceNode", name)
-
-
-def composite_node(name: str) -> Any:
-    return _by_tag("vtkMRMLSliceCompositeNode", name)
-
-
-def _by_tag(class_name: str, name: str) -> Any:
-    """The view node of this layout name."""
-    for number in range(slicer.mrmlScene.GetNumberOfNodesByClass(class_name)):
-        found = slicer.mrmlScene.GetNthNodeByClass(number, class_name)
-        if found.GetLayoutName() == name:
-            return found
-    return None
-
-
-def slice_logic(view: Any) -> Any:
-    return slicer.app.applicationLogic().GetSliceLogic(view) if view is not None else None
+        self._layout.hide()
 
 
 def show_symmetric(volume: Any, limit: float) -> None:

@@ -10,6 +10,7 @@ import slicer
 
 from C2SSlicer import compare
 from C2SSlicer.plots import Curves
+from C2SSlicer.views import OwnLayout, composite_node, slice_logic, slice_node, slice_view
 
 LAYOUT_ID = 7306
 PLOT = "C2STraining"
@@ -20,13 +21,7 @@ SHOWN_NOISE = 2.5  # standard deviations at which the colours of what is removed
 
 def layout_xml() -> str:
     """Three slice views over two plot views."""
-    slices = "".join(
-        f'<item><view class="vtkMRMLSliceNode" singletontag="{name}">'
-        f'<property name="orientation" action="default">Axial</property>'
-        f'<property name="viewlabel" action="default">{label}</property>'
-        f'<property name="viewcolor" action="default">#4A90A4</property></view></item>'
-        for name, label in VIEWS.items()
-    )
+    slices = "".join(f"<item>{slice_view(name, label, '#4A90A4', LAYOUT_ID)}</item>" for name, label in VIEWS.items())
     plots = "".join(
         f'<item><view class="vtkMRMLPlotViewNode" singletontag="{PLOT}{name}">'
         f'<property name="viewlabel" action="default">{name}</property></view></item>'
@@ -38,11 +33,16 @@ def layout_xml() -> str:
     )
 
 
+def register() -> None:
+    """When Slicer has started: a scene may come that was saved with these views."""
+    OwnLayout(LAYOUT_ID).describe(layout_xml())
+
+
 class Monitor:
     """Curves and preview of the newest training; `show` puts them into the views, `hide` brings the old layout back."""
 
     def __init__(self) -> None:
-        self._before: int | None = None
+        self._layout = OwnLayout(LAYOUT_ID)
         self._curves = {name: Curves(f"Training: {name}", (name,)) for name in NAMES}
         self._volumes: dict[str, str] = {}  # view name -> node id
         self._drawn: tuple[int, int] = (0, 0)
@@ -50,8 +50,7 @@ class Monitor:
 
     @property
     def shown(self) -> bool:
-        layout = compare.layout_node()
-        return self._before is not None and layout is not None and layout.GetViewArrangement() == LAYOUT_ID
+        return self._layout.shown
 
     def points(self, name: str) -> np.ndarray:
         """(points, 2) float64: step and value of a curve."""
@@ -117,34 +116,26 @@ class Monitor:
 
     def show(self) -> None:
         """Put curves and preview into the views."""
-        layout = compare.layout_node()
-        if layout is None:
-            return
-        if not self.shown:
-            self._before = layout.GetViewArrangement()
-        if not layout.IsLayoutDescription(LAYOUT_ID):
-            layout.AddLayoutDescription(LAYOUT_ID, layout_xml())
-        layout.SetViewArrangement(LAYOUT_ID)
+        self._layout.show(layout_xml(), self._fill)
+
+    def _fill(self) -> None:
         self._place_volumes()
         self._place_charts()
 
     def _place_volumes(self) -> None:
         for name, identifier in self._volumes.items():
-            composite = compare.composite_node(name)
+            composite = composite_node(name)
             node = slicer.mrmlScene.GetNodeByID(identifier)
             if composite is None or node is None:
                 continue
-            composite.SetLinkedControl(False)
+            composite.SetDoPropagateVolumeSelection(False)
             composite.SetBackgroundVolumeID(identifier)
-            view = compare.slice_node(name)
+            composite.SetLinkedControl(True)
+            view = slice_node(name)
             view.RotateToVolumePlane(node)
-            logic = compare.slice_logic(view)
+            logic = slice_logic(view)
             if logic is not None:
                 logic.FitSliceToAll()
-        for name in self._volumes:
-            composite = compare.composite_node(name)
-            if composite is not None:
-                composite.SetLinkedControl(True)
 
     def _place_charts(self) -> None:
         for name, curves in self._curves.items():
@@ -161,9 +152,7 @@ class Monitor:
 
     def hide(self) -> None:
         """The layout as it was before."""
-        if self.shown:
-            compare.layout_node().SetViewArrangement(self._before)
-        self._before = None
+        self._layout.hide()
 
     def clear(self) -> None:
         """Another training begins, or the module goes: nothing of the last one stays in the scene."""

@@ -70,6 +70,11 @@ class qSlicerLayoutManager(QtCore.QObject):
     # What Slicer's layout manager offers
 
     def setLayout(self, layout: int) -> None:
+        if self._node.GetViewArrangement() == int(layout):
+            return
+        if not self._node.IsLayoutDescription(int(layout)):
+            layout = self._node.SlicerLayoutConventionalView
+        self._node.RemoveAllMaximizedViewNodes()
         self._node.SetViewArrangement(int(layout))
 
     layout = QtCore.Property(int, lambda self: self._node.GetViewArrangement(), setLayout)
@@ -126,8 +131,14 @@ class qSlicerLayoutManager(QtCore.QObject):
         return self._widgets[nodes[index]] if 0 <= index < len(nodes) else None
 
     def _arrange(self, caller: object = None, event: str = "") -> None:
-        """Show the layout that the layout node names."""
-        description = self._node.GetLayoutDescription(self._node.GetViewArrangement())
+        """Show the layout that the layout node names, or the views of it that were enlarged; none if it is unknown."""
+        arrangement = self._node.GetViewArrangement()
+        known = self._node.IsLayoutDescription(arrangement)
+        description = self._node.GetLayoutDescription(arrangement) if known else "<layout/>"
+        for number in range(self._node.GetNumberOfMaximizedViewNodes()):
+            view = self._node.GetMaximizedViewNode(number)
+            if view is not None:
+                description = self._logic.GetMaximizedViewLayoutDescription(view, description)
         if not description or (self._node.GetViewArrangement(), description) == self._arrangement:
             return
         self._arrangement = (self._node.GetViewArrangement(), description)
