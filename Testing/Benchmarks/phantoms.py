@@ -13,14 +13,14 @@ def head(shape: tuple[int, int, int] = (18, 256, 256), seed: int = 0, contrast: 
     A skull and a brain whose folded border is a level set of a smooth random field, ellipsoids inside, weak texture in
     the tissue and a coil's slow shading; then blurred a little in plane, as a scanner's finite k-space does.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng([seed, 2])  # not the stream of the noise that is laid over it
     z, y, x = (np.linspace(-1, 1, n, dtype=np.float32) for n in shape)
     z = (0.45 * z)[:, None, None]
     y, x = y[None, :, None], x[None, None, :]
     radius = np.sqrt((x / 0.72) ** 2 + (y / 0.86) ** 2 + z**2)
     folds = _field(shape, rng, 14)
     skin, bone, grey, white = 300.0, 150.0, 600.0, 800.0
-    other = np.random.default_rng([seed, contrast])
+    other = np.random.default_rng([seed, contrast, 3])
     if contrast:
         skin, bone, grey, white = other.permutation([250.0, 150.0, 850.0, 550.0])
     brain = np.where(folds + 4 * (0.82 - radius) > 0.9, white, grey)
