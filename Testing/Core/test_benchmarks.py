@@ -118,6 +118,16 @@ def test_phantom_has_tissue_and_air_and_goes_on_through_the_slices(script):
     assert same > different + 0.3
 
 
+def test_anatomy_of_a_phantom_is_independent_of_the_noise_of_its_seed(script):
+    import numpy as np
+
+    head = script("phantoms").head((12, 64, 64))
+    noise = script("common").add_noise(np.zeros_like(head), 1.0, "gaussian", 0)
+    # Folds and texture are a random field: were it made of the same numbers, neighbouring means would agree with it.
+    sums = [v[:, 16:48, 16:48].reshape(12, 8, 4, 8, 4).mean(axis=(2, 4)).ravel() for v in (head, noise)]
+    assert abs(np.corrcoef(*sums)[0, 1]) < 0.1
+
+
 def test_paired_difference(script):
     import numpy as np
 
@@ -251,3 +261,168 @@ def test_study_of_trust(script, model_file, tmp_path, fast_peers):
     # This model is not trained and takes nothing away: neither noise nor lesion.
     assert values["pure_noise"]["ours"] == pytest.approx(1, abs=0.02)
     assert values["lesions"][0]["count"] > 0 and values["lesions"][0]["kept"]["ours"] == pytest.approx(1, abs=0.02)
+
+
+def test_study_of_noise_maps(script, model_file, tmp_path, fast_peers):
+    tiny = ["--side", "64", "--slices", "2", "--snr", "8", "--model", str(model_file)]
+    script("study_maps").main(["--out", str(tmp_path), *tiny])
+    cells = read(tmp_path, "study_maps")["cells"]
+    assert len(cells) == 2 and (tmp_path / "study_maps.png").is_file()
+    for cell in cells:
+        # The noise is stronger where it should be, and NLM in BM3D's place is better there for knowing so.
+        assert cell["ways"]["noisy"]["psnr_weak"]["mean"] > cell["ways"]["noisy"]["psnr_strong"]["mean"] + 3
+        assert cell["gain"]["BM3D"]["psnr_strong"]["mean"] > 0.1
+
+
+def test_noise_maps_vary_by_their_ratio(script):
+    study = script("study_maps")
+    for shape in study.SHAPES.values():
+        drawn = shape((33, 41))
+        assert drawn.shape == (33, 41)
+        assert drawn.max() / drawn.min() == pytest.approx(study.RATIO, rel=0.01)
+
+
+def test_study_of_wrong_levels(script, model_file, tmp_path, fast_peers):
+    study = script("study_sigma")
+    tiny = ["--steps", "2", "--slices", "1", "--side", "48", "--patch", "16", "--batch", "2", "--trained", "0.5"]
+    study.main(["--out", str(tmp_path), "--model", str(model_file), *tiny])
+    ways = read(tmp_path, "study_sigma")["ways"]
+    assert ways["BM3D"]["loss"][0] > 1  # NLM in its place, told half the noise
+    assert all(way["loss"][way["factors"].index(1)] == 0 for way in ways.values())
+    assert ways[study.THROUGHOUT]["factors"] == [0.5, 1]
+
+
+def test_range_of_small_losses(script):
+    edge = script("study_sigma")._edge
+    factors, loss = [0.5, 0.8, 1.0, 1.2, 1.5], [0.1, 0.3, 0.0, 0.1, 0.15]
+    assert edge(factors, loss, -1) == 1.0 and edge(factors, loss, 1) == 1.5
+
+
+TINY_TRAINING = ["--steps", "2", "--patch", "16", "--batch", "2", "--slices", "1"]
+
+
+def test_study_of_neighbours(script, model_file, clean_file, tmp_path):
+    study = script("study_neighbours")
+    study.main([str(clean_file), "--out", str(tmp_path), "--model", str(model_file), *TINY_TRAINING])
+    thin, thick = read(tmp_path, "study_neighbours")["cells"]
+    assert set(thin["ways"]) == {"noisy", study.WITHOUT, study.WITH, study.HIDDEN, study.MARK, study.MARK_ALONE}
+    # The same noisy slice is scored, whatever lies beside it.
+    assert thin["ways"]["noisy"]["psnr"]["slices"] == pytest.approx(thick["ways"]["noisy"]["psnr"]["slices"], abs=0.5)
+    assert thin["ways"][study.WITHOUT] != thick["ways"][study.WITHOUT]
+
+
+def test_study_of_contrasts(script, tmp_path, fast_peers):
+    study = script("study_contrasts")
+    study.main(["--out", str(tmp_path), "--side", "48", *TINY_TRAINING])
+    methods = read(tmp_path, "study_contrasts")["methods"]
+    assert set(methods) == {study.PRODUCT, *study.COMPARED}
+    for method in methods.values():
+        places = [(cell["helpers"], cell["shift"]) for cell in method["cells"]]
+        assert places == [(0, 0), *((n, shift) for n in (1, 2) for shift in study.SHIFTS)]
+
+
+def test_helpers_reach_the_network_in_training_and_in_use(script):
+    """A helper that is the truth itself is found: with it, supervised training learns what it cannot know alone."""
+    import dataclasses
+
+    learning, losses = script("learning"), script("losses")
+    scan = learning.simulate("head", phantom((4, 48, 48)), 2.0, 0)
+    told = dataclasses.replace(scan, helpers=(scan.clean,))
+    rows, method = script("common").spread(4, 2), losses.METHODS["Supervised"]
+    found = []
+    for case in (scan, told):
+        net = learning.learn(method, [case], learning.Budget(60, 16, 4), 0)
+        image = learning.apply(net, method, case.noisy, case.sigma, rows, helpers=case.helpers)
+        found.append(learning.score(case, image, rows)["psnr"].mean())
+    assert found[1] > found[0] + 1
+
+
+def test_heads_of_one_seed_have_one_anatomy_in_every_contrast(script):
+    import numpy as np
+
+    head = script("phantoms").head
+    first, second = head((6, 64, 64)), head((6, 64, 64), contrast=1)
+    assert np.array_equal(first > 0, second > 0) and not np.allclose(first, second)
+    edges = [np.hypot(*np.gradient(v, axis=(1, 2)))[:, 16:48, 16:48].ravel() for v in (first, second)]
+    assert np.corrcoef(*edges)[0, 1] > 0.3
+
+
+def test_study_of_data(script, model_file, tmp_path, fast_peers):
+    script("study_data").main(["--out", str(tmp_path), "--side", "32", "--model", str(model_file), *TINY_TRAINING])
+    values = read(tmp_path, "study_data")
+    assert values["amounts"] == ["one slice of first kind", "one scan of first kind", "3 scans of first kind"]
+    first, other, fine = values["used_on"].values()
+    assert set(first["less"]) == {*values["amounts"], "one scan of other contrast", "one scan of finer"}
+    assert set(other["less"]) == set(fine["less"]) == {f"one scan of {kind}" for kind in values["kinds"]}
+
+
+def test_study_of_time(script, tmp_path):
+    study = script("study_time")
+    study.main(["--out", str(tmp_path), "--side", "48", "--validate-every", "1", *TINY_TRAINING, "--steps", "3"])
+    runs = read(tmp_path, "study_time")["runs"]
+    assert [run["noise"] for run in runs] == list(study.NOISES)
+    for run in runs:
+        assert [point["step"] for point in run["points"]] == [1, 2, 3]
+        assert run["best"]["psnr"] >= run["picked"]["psnr"] and run["picked_below_best"] >= 0
+
+
+def test_stopping_at_every_validation_does_not_change_a_training(script, tmp_path):
+    import torch
+
+    from C2SCore import config, model
+    from C2SCore.patches import Case
+    from C2SCore.state import load_state
+    from C2SCore.training import train
+
+    study = script("study_time")
+    clean = phantom((4, 48, 48))
+    truth, scan, mask = study.white(clean, 8.0, 0)
+    recipe = config.preset("quick").replace(initial="", minutes=0, steps=4, validate_every=2, patch=16, batch=2)
+    points = study._checkpoints(Case("a", scan), recipe, "nothing", truth, mask, [1, 2])
+    seen = []
+    case = Case("a", scan)
+    out = train([case], recipe, tmp_path / "a.safetensors", emit=seen.append)
+    values = [m.values["validation"] for m in seen if type(m).__name__ == "Curve"]
+    assert [point["validation"] for point in points] == pytest.approx(values, rel=1e-5)
+    average = load_state(out.with_suffix(".training") / "state.safetensors")[0]["average"]
+    assert all(torch.isfinite(v).all() for v in average.values()) and model.load(out).denoiser.neighbours == 1
+    psnr = study._psnr(truth[1:3], study._estimate(average, recipe, case, [1, 2]), mask[1:3])
+    assert points[-1]["psnr"] == pytest.approx(psnr, abs=1e-3)
+
+
+def test_stored_images_are_band_limited_and_windowed(script):
+    import numpy as np
+
+    truth, scan, mask = script("study_time").stored(script("phantoms").head((4, 64, 64)), 8.0, 0)
+    assert scan.min() == 0 and scan.max() == 255 and np.array_equal(scan, np.round(scan))
+    assert mask.any() and not mask[(scan == 0) | (scan == 255)].any()
+    power = (np.abs(np.fft.fft(scan - truth, axis=2)) ** 2).mean(axis=(0, 1))
+    outside = np.abs(np.fft.fftfreq(64)) > 0.42
+    assert power[outside].mean() < 0.3 * power[~outside].mean()
+
+
+def test_study_of_a_pair(script, model_file, tmp_path, fast_peers):
+    script("study_pair").main(["--out", str(tmp_path), "--side", "64", "--slices", "4", "--model", str(model_file)])
+    values = read(tmp_path, "study_pair")
+    assert values["pair_sigma"] * values["snr"] > 0 and values["snr"] == pytest.approx(15, rel=0.1)
+    for found in values["ways"].values():
+        assert found["psnr"] == pytest.approx(found["true_psnr"], abs=0.3)
+    # The gain of the second repetition is found.
+    gains = [place["gain"] for place in values["places"]]
+    assert sum(gains[:4]) / 4 == pytest.approx(1 / 1.03, abs=0.015)
+    assert sum(gains[4:]) / 4 == pytest.approx(1.03, abs=0.015)
+
+
+def test_corrected_error_of_a_moved_repetition(script):
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    clean = phantom((1, 96, 96), 3)[0].astype(np.float64)
+    other = np.roll(clean, (2, -3), axis=(0, 1)) + 5 * rng.standard_normal(clean.shape)
+    source = clean + 5 * rng.standard_normal(clean.shape)
+    mask = np.zeros(clean.shape, dtype=bool)
+    mask[20:76, 20:76] = True
+    place = script("study_pair").Place(source, other, mask, undo=True)
+    assert place.movement == pytest.approx((2, -3), abs=0.1)
+    assert place.noise == pytest.approx(25, rel=0.3)
+    assert place.score(clean, None)["error"] == pytest.approx(0, abs=3)
