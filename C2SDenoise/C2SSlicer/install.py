@@ -13,7 +13,7 @@ import importlib.metadata
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import slicer
@@ -26,6 +26,9 @@ HELD = ("numpy", "scipy", "SimpleITK")
 
 TORCH = ">=2.2,<2.13" if sys.platform == "win32" else ">=2.2"
 """On Windows, torch 2.13 has file names too long for Slicer's folder (light-the-torch issue 176)."""
+
+
+_busy: list[bool] = []  # holds something while an installation goes on
 
 
 def requirements(path: str | Path) -> list[str]:
@@ -64,32 +67,32 @@ def preflight(wanted: list[str]) -> str:
     return f"PyTorch {installed('torch')} is installed."
 
 
-def ensure(wanted: list[str], wheels: str = "") -> bool:
+def ensure(wanted: list[str], wheels: str = "", say: Callable[[str], None] | None = None) -> bool:
     """Install what is missing after asking once; whether everything is there now.
 
-    `wheels`: a folder with downloaded wheels, for computers without internet. Raises `UserError` where an
+    `wheels`: a folder with downloaded wheels, for computers without internet. `say` is told what is being done. Slicer
+    handles events meanwhile: whoever calls this must not rely on what was true before. Raises `UserError` where an
     installation failed.
     """
     torch_missing, rest = missing([f"torch{TORCH}"]), missing(wanted)
     if not torch_missing and not rest:
         return True
-    if not slicer.util.confirmOkCancelDisplay(question(torch_missing + rest, wheels), "C2S Denoise"):
+    if not _allowed(torch_missing + rest, question(torch_missing + rest, wheels)):
         return False
-    with constraints() as file:
+    with _installing(torch_missing + rest, say) as file:
         if wheels:
             _pip(["--no-index", "--find-links", wheels, *torch_missing, *rest], file)
         else:
-            if torch_missing and not _install_torch():
-                return False
+            if torch_missing:
+                _install_torch()
             if rest:
                 _pip(rest, file)
     job.close_all()  # a worker that runs has looked for its packages already
     still = missing([f"torch{TORCH}", *wanted])
     if still:
         raise UserError(
-            f"{', '.join(still)} could not be installed; the Python console says why. Check the internet "
-            f"connection, or give a "
-            "folder of downloaded wheels under Model, and apply again."
+            f"{', '.join(still)} could not be installed; the Python console says why. Check the internet connection, "
+            "or give a folder of downloaded wheels under Model, and apply again."
         )
     return True
 
@@ -100,35 +103,50 @@ def ensure_evaluation() -> None:
     if not missing(wanted):
         return
     text = (
-        "Comparing with a reference needs the Python package scikit-image, which is not in this Slicer yet. It "
-        "is installed into "
-        "Slicer's own Python, once. Install now?"
+        "Comparing with a reference needs the Python package scikit-image, which is not in this Slicer yet. It is "
+        "installed into Slicer's own Python, once. Install now?"
     )
-    if not slicer.util.confirmOkCancelDisplay(text, "C2S Denoise"):
+    if not _allowed(wanted, text):
         raise UserError(
             "PSNR and SSIM were not measured: they need scikit-image. Choose the reference again to install it."
         )
-    with constraints() as file:
+    with _installing(wanted) as file:
         _pip(wanted, file)
+
+
+def _allowed(packages: list[str], text: str) -> bool:
+    """Ask. Slicer's testing mode would answer yes; nothing is installed there."""
+    if _busy:
+        raise UserError("An installation is going on. Wait until it has ended; the Python console shows how far it is.")
+    if slicer.app.testingEnabled():
+        raise UserError(f"{', '.join(packages)} is missing, and nothing is installed while Slicer is being tested.")
+    return slicer.util.confirmOkCancelDisplay(text, "C2S Denoise")
+
+
+@contextlib.contextmanager
+def _installing(packages: list[str], say: Callable[[str], None] | None = None) -> Iterator[str]:
+    """One installation at a time, and the user sees that something goes on; gives the constraints file."""
+    _busy.append(True)
+    try:
+        if say is not None:
+            say(f"Installing {', '.join(packages)}. This may take minutes; the Python console shows how far it is.")
+        with slicer.util.WaitCursor(), constraints() as file:
+            yield file
+    finally:
+        _busy.clear()
 
 
 def question(packages: list[str], wheels: str) -> str:
     """What is asked before anything is installed."""
     names = ", ".join(packages)
     origin = f"from the folder {wheels}, without internet" if wheels else "from the internet"
-    size = (
-        ""
-        if wheels or not any(p.startswith("torch") for p in packages)
-        else (
-            " PyTorch is large: some hundred megabytes for the processor, several gigabytes for an NVIDIA "
-            "graphics card."
-        )
-    )
+    size = ""
+    if not wheels and any(p.startswith("torch") for p in packages):
+        size = " PyTorch is large: some hundred megabytes, or several gigabytes for an NVIDIA graphics card."
     return (
-        f"Denoising needs Python packages that are not in this Slicer yet: {names}. They are installed into "
-        f"Slicer's own Python, "
-        f"{origin}, once.{size} Slicer's numpy, scipy and SimpleITK stay as they are. Images never leave this "
-        f"computer.\n\nInstall now?"
+        f"Denoising needs Python packages that are not in this Slicer yet: {names}. They are installed into Slicer's "
+        f"own Python, {origin}, once.{size} Slicer's numpy, scipy and SimpleITK stay as they are. Images never leave "
+        "this computer.\n\nInstall now?"
     )
 
 
@@ -141,7 +159,8 @@ def constraints() -> Iterator[str]:
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write("\n".join(lines) + "\n")
-        os.environ["PIP_CONSTRAINT"] = path
+        # As an address: pip splits this variable at spaces, which the folder of many a user has.
+        os.environ["PIP_CONSTRAINT"] = Path(path).as_uri()
         yield path
     finally:
         if before is None:
@@ -157,34 +176,39 @@ def _pip(arguments: list[str], constraint: str) -> None:
         slicer.util.pip_install([*arguments, "--constraint", constraint])
     except Exception as error:  # CalledProcessError, or what a newer Slicer makes of it
         raise UserError(
-            f"{', '.join(a for a in arguments if not a.startswith('-'))} could not be installed ({error}). "
-            f"Check the internet "
-            "connection and that Slicer's folder is writable, or give a folder of downloaded wheels under Model."
+            f"{', '.join(a for a in arguments if not a.startswith('-'))} could not be installed ({error}). Check the "
+            "internet connection and that Slicer's folder is writable, or give a folder of downloaded wheels under "
+            "Model."
         ) from error
 
 
-def _install_torch() -> bool:
-    """PyTorch through the PyTorch extension; False where that extension comes first and needs a restart."""
+def _install_torch() -> None:
+    """PyTorch through the PyTorch extension; raises `UserError` where that extension comes first."""
     try:
         import PyTorchUtils
     except ImportError:
-        return _install_extension()
-    if PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=False, torchVersionRequirement=TORCH) is None:
+        _install_extension()
+        return
+    reason = ""
+    try:
+        PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=False, torchVersionRequirement=TORCH)
+    except Exception as error:  # pip has failed; or it has not, and only Slicer itself cannot load what is new
+        reason = f" ({error})"
+    if missing([f"torch{TORCH}"]):
         raise UserError(
-            "PyTorch could not be installed; the Python console says why. Open the module PyTorch Util, install "
-            "it there, "
-            "and apply again."
+            f"PyTorch could not be installed{reason}; the Python console says why. Restart Slicer and apply again; or "
+            "open the module PyTorch Utils, uninstall it there, restart, and install it there."
         )
-    return True
 
 
-def _install_extension() -> bool:
+def _install_extension() -> None:
+    """Always ends with `UserError`: the extension can be used after a restart."""
     manager = slicer.app.extensionsManagerModel() if hasattr(slicer.app, "extensionsManagerModel") else None
-    if manager is not None and manager.installExtensionFromServer("PyTorch"):
-        slicer.util.infoDisplay("The PyTorch extension was installed. Restart Slicer, then apply again.", "C2S Denoise")
-        return False
+    if manager is not None and manager.installExtensionFromServer("PyTorch", False):  # no restart behind one's back
+        raise UserError(
+            "The PyTorch extension, which installs PyTorch, was added to Slicer. Restart Slicer, then apply again."
+        )
     raise UserError(
-        "The PyTorch extension is missing and could not be installed. Install it with the Extensions Manager, "
-        "restart Slicer and "
-        "apply again; without internet, give a folder of downloaded wheels under Model."
+        "The PyTorch extension is missing and could not be installed. Install it with the Extensions Manager, restart "
+        "Slicer and apply again; without internet, give a folder of downloaded wheels under Model."
     )

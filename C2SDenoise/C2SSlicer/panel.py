@@ -274,11 +274,14 @@ class Panel:
         self.update()
 
     def _start(self) -> None:
-        p = self._parameters
-        volumes.check_scalar(p.inputVolume)
-        if not install.ensure(self._requirements, self.ui.wheelsPathEdit.currentPath):
+        volumes.check_scalar(self._parameters.inputVolume)
+        self.ui.applyButton.setEnabled(False)  # events are handled during an installation
+        if not install.ensure(self._requirements, self.ui.wheelsPathEdit.currentPath, self.ui.statusLabel.setText):
             raise UserError("Nothing was installed, so nothing was denoised. Apply again when you want to install.")
         self.ui.setupLabel.setText(install.preflight(self._requirements))
+        p, self._failed = self._parameters, ""
+        if p is None:  # another module was opened while something was installed
+            return
         self._watch.stop()
         self._evidence.stop()
         self.run = self.logic.denoise(
@@ -380,10 +383,20 @@ class Panel:
             return
         reference = None
         if p.referenceVolume is not None:
-            install.ensure_evaluation()
+            self._prepare_evaluation(p)
+            if self._parameters is not p or p.referenceVolume is None:  # events were handled meanwhile
+                return
             reference = volumes.resampled(p.referenceVolume, p.resultSource)
         sigma = float(volumes.facts_of(p.resultVolume).get("Sigma", 0))
         self._evidence.start(p.resultSource, p.resultVolume, sigma, reference)
+
+    def _prepare_evaluation(self, p: Any) -> None:
+        """What a reference needs; who does not want it installed is asked again when choosing one, not before."""
+        try:
+            install.ensure_evaluation()
+        except UserError:
+            p.referenceVolume = None
+            raise
 
     def _evidence_measured(self, ending: events.Message) -> None:
         if (

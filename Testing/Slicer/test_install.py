@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import subprocess
+import sys
+import tempfile
 import types
 from pathlib import Path
 
 import pytest
 import slicer
-from scenes import MODULE, add_volume, open_panel
+from scenes import MODULE, add_volume, apply, open_panel, settle
 
 from C2SCore import events
 from C2SCore.errors import UserError
@@ -28,6 +31,8 @@ class World:
         self.pip: list[list[str]] = []
         self.constraints: list[str] = []
         self.torch: list[dict] = []
+        self.meanwhile = lambda: None  # what the user does while pip runs
+        bench.set_testing(False)
         monkeypatch.setattr(importlib.metadata, "version", self.version)
         monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", self.confirm)
         monkeypatch.setattr(slicer.util, "pip_install", self.pip_install)
@@ -45,7 +50,9 @@ class World:
     def pip_install(self, arguments: list[str]) -> None:
         self.pip.append(arguments)
         path = arguments[arguments.index("--constraint") + 1]
-        assert os.environ["PIP_CONSTRAINT"] == path
+        assert os.environ["PIP_CONSTRAINT"] == Path(path).as_uri()
+        slicer.app.processEvents()  # as Slicer does at each line that pip prints
+        self.meanwhile()
         self.constraints.append(Path(path).read_text())
         self.have(*(a for a in arguments if not a.startswith("-") and not os.path.exists(a)))
 
@@ -123,6 +130,73 @@ def test_without_the_extension_it_is_installed_first_or_the_way_is_named(world):
     assert world.pip == []
 
 
+def test_an_extension_that_was_installed_wants_a_restart(world, monkeypatch):
+    """Slicer restarts only when the user says so."""
+    manager, asked = slicer.app.extensionsManagerModel(), []
+    real = slicer.app.extensionsManagerModel()._native
+    monkeypatch.setattr(
+        type(real), "installExtensionFromServer", lambda self, name, restart=True: asked.append((name, restart)) or True
+    )
+    assert manager
+    with pytest.raises(UserError, match="Restart Slicer, then apply again"):
+        install.ensure(WANTED)
+    assert asked == [("PyTorch", False)]
+
+
+def test_pip_obeys_the_constraints_from_a_folder_with_spaces(bench, monkeypatch, tmp_path):
+    """pip itself reads the variable: it splits it at spaces."""
+    pytest.importorskip("pip")
+    folder = tmp_path / "Anna Müller"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    with install.constraints() as path:
+        assert Path(path).parent == folder
+        command = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-index", "--disable-pip-version-check"]
+        held = importlib.metadata.version("numpy")
+        done = subprocess.run([*command, f"numpy=={held}"], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        done = subprocess.run([*command, "numpy==0.1"], capture_output=True, text=True)
+        assert done.returncode != 0 and "conflicting" in done.stderr, done.stderr
+
+
+def test_a_failure_of_the_extension_is_named_with_its_cure(bench, world):
+    """light-the-torch has failed: Slicer raises, and the user must hear what to do."""
+    world.with_extension(bench)
+    logic = sys.modules["PyTorchUtils"].PyTorchUtilsLogic
+
+    def broken(**options):
+        raise subprocess.CalledProcessError(1, ["PythonSlicer", "-m", "light_the_torch"])
+
+    logic.installTorch = staticmethod(broken)
+    with pytest.raises(UserError, match=r"light_the_torch.*Restart Slicer and apply again"):
+        install.ensure(WANTED)
+    assert world.pip == []
+
+
+def test_a_torch_that_slicer_itself_cannot_load_is_installed_all_the_same(bench, world):
+    """Only the worker loads it."""
+    world.with_extension(bench)
+    logic = sys.modules["PyTorchUtils"].PyTorchUtilsLogic
+
+    def installed(**options):
+        world.have("torch>=2.5.1")
+        raise OSError("DLL load failed")
+
+    logic.installTorch = staticmethod(installed)
+    assert install.ensure(WANTED)
+
+
+def test_nothing_is_installed_while_slicer_is_tested(bench, world):
+    """There Slicer answers every question with yes."""
+    bench.set_testing(True)
+    world.with_extension(bench)
+    with pytest.raises(UserError, match="nothing is installed"):
+        install.ensure(WANTED)
+    with pytest.raises(UserError, match="nothing is installed"):
+        install.ensure_evaluation()
+    assert world.asked == [] and world.pip == []
+
+
 def test_a_torch_that_is_too_old_counts_as_missing(bench, world):
     world.with_extension(bench)
     world.have("torch>=1.13.0", *WANTED)
@@ -161,6 +235,49 @@ def test_a_refusal_in_the_panel_denoises_nothing_and_says_so(bench, monkeypatch)
     bench.click(widget.ui.applyButton)
     assert len(world.asked) == 1 and widget.panel.run is None
     assert "Nothing was installed" in widget.ui.statusLabel.text and widget.ui.applyButton.text == "Apply"
+
+
+def test_what_the_user_does_during_an_installation(bench, monkeypatch):
+    """Slicer handles events meanwhile: a second click on Apply, a scene that is closed."""
+    add_volume()
+    widget = open_panel(bench)
+    world = World(bench, monkeypatch)
+    world.with_extension(bench)
+    said = []
+
+    def click():
+        said.append(widget.ui.statusLabel.text)
+        assert not widget.ui.applyButton.enabled
+        widget.panel._on_apply()
+        said.append(widget.ui.statusLabel.text)
+
+    world.meanwhile = click
+    bench.click(widget.ui.applyButton)
+    assert "Installing torch" in said[0] and "An installation is going on" in said[1] and len(world.asked) == 1
+    assert widget.panel.run is not None and "going on" not in widget.ui.statusLabel.text
+    bench.wait_until(lambda: widget.panel.run.finished)
+    del world.versions["h5py"]
+    world.meanwhile = lambda: slicer.mrmlScene.Clear(0)
+    before = widget.panel.run
+    bench.click(widget.ui.applyButton)
+    assert widget.panel.run is before or widget.panel.run.finished
+    assert widget.ui.applyButton.text == "Apply"
+
+
+def test_who_does_not_want_scikit_image_is_not_asked_again_at_each_move(bench, monkeypatch):
+    add_volume()
+    reference = add_volume("Reference")
+    widget = open_panel(bench)
+    apply(bench, widget)
+    world = World(bench, monkeypatch)
+    world.answer = False
+    widget.ui.referenceSelector.setCurrentNode(reference)
+    settle(bench, widget)
+    assert len(world.asked) == 1 and "not measured" in widget.ui.statusLabel.text
+    assert widget._parameterNode.referenceVolume is None
+    widget.ui.detailSlider.setValue(40)
+    settle(bench, widget)
+    assert len(world.asked) == 1
 
 
 def test_the_reference_needs_scikit_image_and_asks_for_it(bench, world):
