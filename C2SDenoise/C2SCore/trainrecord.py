@@ -65,6 +65,8 @@ class Record:
         folder = Path(folder)
         folder = run_folder(folder) if folder.suffix == ".safetensors" else folder
         try:
+            if folder.suffix != SUFFIX:
+                raise ValueError("another name")
             values = json.loads((folder / RECORD).read_text(encoding="utf-8"))
             known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
             made = cls(**known | {"out": folder.with_suffix(".safetensors")})

@@ -1,21 +1,35 @@
-"""Looking at scans in the background: those of a folder, and volumes of the scene. A worker of its own does it."""
+"""Looking at scans in the background: those of a folder, and volumes of the scene. A worker of its own does it.
+
+What it measures is kept until Slicer ends, so that a training of the same scans need not measure them again.
+"""
 
 from __future__ import annotations
 
+import atexit
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 import slicer
 
 from C2SCore import events
 from C2SCore.errors import UserError
-from C2SSlicer import job, run, volumes
+from C2SSlicer import handover, job
+from C2SSlicer.pieces import Pieces
 from C2STrainSlicer import scans
 from C2STrainSlicer.scans import Row
 
 WORKER = "inspect"
+
+
+def measured() -> Path:
+    """The file of this session that keeps what was measured; it may not be there yet."""
+    return Path(handover.temporary_folder()) / f"C2SMeasured-{os.getpid()}.jsonl"
+
+
+def _forget(path: Path) -> None:
+    path.unlink(missing_ok=True)
 
 
 class Inspection:
@@ -30,6 +44,7 @@ class Inspection:
         self._tasks: list[job.Task] = []
         self._waiting = 0
         self._queued: set[str] = set()  # volumes that wait for their turn, or are being read
+        self._saving: dict[str, Pieces] = {}  # those that are being written for the worker
 
     @property
     def busy(self) -> bool:
@@ -49,28 +64,31 @@ class Inspection:
             self._worker.defer(lambda identifier=identifier: self._node(identifier))
 
     def _node(self, identifier: str) -> None:
-        self._waiting -= 1
         node = slicer.mrmlScene.GetNodeByID(identifier)
         if node is None or identifier not in self._queued:
             self._given_up(identifier)
             return
-        try:
-            path = Path(self._place()) / f"{identifier}.npy"
-            np.save(path, volumes.array_of(node))
-        except (UserError, OSError) as error:
-            self._on_row(Row(node.GetName(), node=identifier, problem=str(error), included=False))
-            self._given_up(identifier)
-            return
-        name = node.GetName()
+        name, path = node.GetName(), Path(self._place()) / f"{identifier}.npy"
 
         def row(found: events.Inspected) -> Row:
             self._queued.discard(identifier)
             path.unlink(missing_ok=True)
             return scans.row_of(found, node=identifier, name=name)
 
-        self._submit(str(path), row)
+        def saved() -> None:
+            del self._saving[identifier]
+            self._waiting -= 1
+            self._submit(str(path), row)
+
+        def failed(error: Exception) -> None:
+            del self._saving[identifier]
+            self._on_row(Row(name, node=identifier, problem=str(error), included=False))
+            self._given_up(identifier)
+
+        self._saving[identifier] = Pieces(self._worker, handover.save(node, path), saved, failed)
 
     def _given_up(self, identifier: str) -> None:
+        self._waiting -= 1
         self._queued.discard(identifier)
         if not self.busy:
             self._on_end("")
@@ -91,19 +109,24 @@ class Inspection:
                 self._on_end(text)
 
         self._waiting += 1
-        order = events.InspectJob(job.new_id(), (path,), self._place())
+        order = events.InspectJob(job.new_id(), (path,), self._place(), str(measured()))
         self._tasks = [task for task in self._tasks if not task.finished]
         self._tasks.append(self._worker.submit(order, received, ended))
 
     def _place(self) -> str:
         """A folder for thumbnails and volumes."""
         if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="C2SScans-", dir=run.temporary_folder())
+            self._folder = tempfile.TemporaryDirectory(prefix="C2SScans-", dir=handover.temporary_folder())
+            atexit.register(_forget, measured())
         return self._folder.name
 
     def stop(self) -> None:
         """Give up what is being read and what waits."""
         self._queued.clear()
+        while self._saving:
+            identifier, pieces = self._saving.popitem()
+            pieces.cancel()
+            self._given_up(identifier)
         for task in self._tasks:
             task.cancel()
         self._tasks = []

@@ -1,14 +1,17 @@
-"""The user's own models: use, export, import, remove. No PyTorch: the worker checks the weights when it loads them."""
+"""The user's own models: edit, export, remove. No PyTorch: the worker checks the weights when it loads them."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 from C2SCore import card as cards
+from C2SCore import cardedit
 from C2SCore.errors import UserError
+from C2SCore.runfolder import STATE, run_folder
 from C2SSlicer import models
-from C2STrainSlicer import record, trainrun
+from C2STrainSlicer import trainrun
 
 
 def own() -> list[cards.ModelEntry]:
@@ -39,16 +42,35 @@ def export(name: str, target: str) -> Path:
     return path
 
 
-def remove(name: str) -> None:
-    """Delete an own model and what its training left beside it."""
+def _find(name: str) -> cards.ModelEntry:
     found = next((entry for entry in own() if entry.name == name), None)
     if found is None:
         raise UserError(f"{name!r} is none of your own models; bundled ones stay. Choose one of your own.")
+    return found
+
+
+def edit_card(name: str, words: dict[str, str]) -> None:
+    """Other words on the card of an own model; contrasts have commas between."""
+    changes: dict[str, Any] = dict(words)
+    if "contrasts" in words:
+        changes["contrasts"] = words["contrasts"].split(",")
+    try:
+        cardedit.edit_card(_find(name).path, changes)
+    except OSError as error:
+        raise UserError(
+            f"The card of {name} could not be written ({error.strerror or error}); the model is as it was. Free some "
+            "space, and save it again."
+        ) from error
+
+
+def remove(name: str) -> None:
+    """Delete an own model and what its training left beside it."""
+    found = _find(name)
     active = trainrun.running()
     if active is not None and active.plan.out == found.path:
         raise UserError(f"{name} is being trained. Stop the training first.")
     found.path.unlink()
-    shutil.rmtree(found.path.with_suffix(record.SUFFIX), ignore_errors=True)
+    shutil.rmtree(run_folder(found.path), ignore_errors=True)
 
 
 def check_out(folder: str, name: str) -> Path:
@@ -57,6 +79,8 @@ def check_out(folder: str, name: str) -> Path:
     out = (Path(folder) if folder else cards.models_folder()) / f"{name}.safetensors"
     if out.exists() or name in {entry.name for entry in models.entries()}:
         raise UserError(f"There is a model {name!r} already; names must differ. Choose another name under Model.")
-    if (out.with_suffix(record.SUFFIX) / record.STATE).exists():
-        raise UserError(f"There is an unfinished training {name!r}. Resume it under Train, or choose another name.")
+    if (run_folder(out) / STATE).exists():
+        raise UserError(
+            f"There is an unfinished training {name!r}. Resume or discard it under Train, or choose another name."
+        )
     return out

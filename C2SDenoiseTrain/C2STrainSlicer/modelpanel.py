@@ -1,4 +1,4 @@
-"""The section My models of the panel: use, export, import, remove."""
+"""The section My models of the panel: use, edit the card, export, import, remove."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ class ModelPanel:
         ui.exportButton.clicked.connect(self._on_export)
         ui.importButton.clicked.connect(self._on_import)
         ui.removeButton.clicked.connect(self._on_remove)
+        ui.cardButton.clicked.connect(self._on_card)
         ui.ownBox.currentIndexChanged.connect(self._on_own)
 
     def fill(self, chosen: str = "") -> None:
@@ -42,8 +43,32 @@ class ModelPanel:
         entry = next((e for e in library.own() if e.name == self._own()), None)
         self.ui.ownLabel.setText(models.summary(entry.card) if entry else _("No model of your own yet."))
         self.ui.ownBox.setToolTip(models.details(entry) if entry else _("Models that were trained or imported here."))
-        for button in (self.ui.useButton, self.ui.exportButton, self.ui.removeButton):
-            button.setEnabled(entry is not None)
+        for widget in (self.ui.useButton, self.ui.exportButton, self.ui.removeButton, self.ui.cardSection):
+            widget.setEnabled(entry is not None)
+        for name, edit in self._card_edits().items():
+            value = getattr(entry.card, name) if entry else ""
+            edit.setText(value if isinstance(value, str) else ", ".join(value))
+
+    def _card_edits(self) -> dict[str, Any]:
+        """The control of each field of the card that can be edited."""
+        ui = self.ui
+        return {
+            "description": ui.cardDescriptionEdit,
+            "contrasts": ui.cardContrastsEdit,
+            "anatomy": ui.cardAnatomyEdit,
+            "attribution": ui.cardAttributionEdit,
+            "licence": ui.cardLicenceEdit,
+            "note": ui.cardNoteEdit,
+        }
+
+    def _on_card(self) -> None:
+        def act() -> None:
+            name = self._own()
+            library.edit_card(name, {field: edit.text for field, edit in self._card_edits().items()})
+            self.fill(name)
+            self._say(_("The card of {name} was saved.").format(name=name))
+
+        self._act(act)
 
     def _own(self) -> str:
         box = self.ui.ownBox

@@ -102,7 +102,7 @@ class Panel:
             self._fail(f"{type(error).__name__}: {error}")
 
     def _fail(self, message: str) -> None:
-        self.train.message = status.failed(message)
+        self.train.message = status.failed(message).replace("\n", "<br>")
         self.ui.statusLabel.setText(self.train.message)
 
     # ---- starting
@@ -140,7 +140,7 @@ class Panel:
 
     def _resume(self, folder: str, changed: Any, ended: Any) -> Training:
         self._install()
-        return self.logic.resume(folder, wait=False, onChange=changed, onEnd=ended)
+        return self.logic.resume(folder, wait=False, report=self._parameters.report, onChange=changed, onEnd=ended)
 
     def _card(self, cases: list[matching.Case]) -> dict[str, Any]:
         p = self._parameters

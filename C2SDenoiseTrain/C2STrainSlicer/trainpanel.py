@@ -12,8 +12,10 @@ import slicer
 from slicer.i18n import tr as _
 
 from C2SCore import card as cards
+from C2SCore import trainrecord
+from C2SCore.trainrecord import Record
 from C2SSlicer import job, status
-from C2STrainSlicer import record, trainrun
+from C2STrainSlicer import trainrun
 from C2STrainSlicer.modelpanel import ModelPanel
 from C2STrainSlicer.monitor import Monitor
 from C2STrainSlicer.trainrun import Training
@@ -38,6 +40,7 @@ class TrainPanel:
         ui.stopButton.clicked.connect(self._on_stop)
         ui.showButton.toggled.connect(self._on_show)
         ui.resumeButton.clicked.connect(self._on_resume)
+        ui.discardButton.clicked.connect(self._on_discard)
         ui.resumePathEdit.currentPathChanged.connect(self._on_resume_path)
         ui.reportButton.clicked.connect(self._on_report)
 
@@ -60,7 +63,7 @@ class TrainPanel:
         if self.training is not None:
             self.training.on_change = self.training.on_end = None
             if not self.training.finished:
-                self.training.plan.report = False
+                self.training.wants_report = False
                 self.training.stop()
         job.close(trainrun.WORKER)
 
@@ -105,7 +108,7 @@ class TrainPanel:
             if training.failure is not None:
                 if training.failure.traceback:
                     self.log(training.failure.traceback)
-                self.message = status.failed(failure_text(training))
+                self.message = status.failed(failure_text(training)).replace("\n", "<br>")
             else:
                 self.message = html.escape(_end_text(training))
             self._fill_unfinished()
@@ -129,7 +132,8 @@ class TrainPanel:
         ui.progressBar.setVisible(busy)
         for section in (ui.dataSection, ui.recipeSection, ui.modelSection):
             section.setEnabled(not busy)
-        ui.resumeButton.setEnabled(not busy and bool(self._chosen_folder()))
+        for button in (ui.resumeButton, ui.discardButton):
+            button.setEnabled(not busy and bool(self._chosen_folder()))
         sentence = str(training.numbers.get("sentence", "")) if training is not None and not busy else ""
         ui.resultLabel.setText(sentence)
         ui.resultLabel.setVisible(bool(sentence))
@@ -174,7 +178,8 @@ class TrainPanel:
         box = self.ui.resumeBox
         box.clear()
         active = self.training.plan.folder if self.busy else None
-        found = [r for r in record.unfinished([cards.models_folder(), *remembered_folders()]) if r.folder != active]
+        folders = [cards.models_folder(), *remembered_folders()]
+        found = [record for record in trainrecord.unfinished(folders) if record.folder != active]
         for plan in found:
             box.addItem(plan.out.stem, str(plan.folder))
             box.setItemData(box.count - 1, str(plan.out.parent), qt.Qt.ToolTipRole)
@@ -192,6 +197,20 @@ class TrainPanel:
     def _on_resume(self) -> None:
         folder = self._chosen_folder()
         self._begin(lambda changed, ended: self._resume(folder, changed, ended))
+
+    def _on_discard(self) -> None:
+        def act() -> None:
+            plan = Record.load(self._chosen_folder())
+            question = _("Discard what the training {name} has learnt so far?").format(name=plan.out.stem)
+            if plan.out.exists():
+                question += " " + _("The model that it has made already stays.")
+            if slicer.util.confirmOkCancelDisplay(question, "C2S Train"):
+                plan.discard()
+                self.ui.resumePathEdit.setCurrentPath("")
+                self._fill_unfinished()
+                self._say(_("The training {name} was discarded.").format(name=plan.out.stem))
+
+        self._act(act)
 
     # ---- what came of it
 

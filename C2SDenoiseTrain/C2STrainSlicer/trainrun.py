@@ -1,28 +1,31 @@
 """One training, seen from Slicer: volumes out to files, the worker's job, its curves and its end, the report.
 
-It runs in a worker process of its own, so that denoising stays possible meanwhile. Node ids are held, never nodes. What
-is needed to go on after a crash is on the disk before the job starts.
+It runs in a worker process of its own, so that denoising stays possible meanwhile. Node ids are held, never nodes. The
+worker writes down what is needed to go on after a crash, see `C2SCore.trainrecord`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import slicer
 
 from C2SCore import events, runfolder
 from C2SCore.errors import UserError
-from C2SSlicer import job, volumes
-from C2STrainSlicer import record
-from C2STrainSlicer.record import Record
+from C2SCore.trainrecord import Record
+from C2SSlicer import handover, job, volumes
+from C2SSlicer.pieces import Pieces
+from C2STrainSlicer import inspection
 
 WORKER = "train"  # name of the session's worker for trainings
 NODE = "node "  # and its id: a case of the scene that is not on the disk yet
+SCANS = "scans"  # folder in the training's own, for volumes of the scene
 Callback = Callable[["Training"], None]
 
 _running: list[Training] = []
@@ -41,15 +44,16 @@ class Training:
     """
 
     def __init__(
-        self, plan: Record, resume: bool = False, on_change: Callback | None = None, on_end: Callback | None = None
+        self,
+        plan: Record,
+        resume: bool = False,
+        on_change: Callback | None = None,
+        on_end: Callback | None = None,
+        report: bool = True,
     ) -> None:
         if _running:
             raise UserError(
                 f"{_running[0].plan.out.stem} is being trained already; one at a time. Wait for it, or stop it."
-            )
-        if not resume and (plan.out.exists() or (plan.folder / record.STATE).exists()):
-            raise UserError(
-                f"There is a model or a training {plan.out.stem!r} already. Choose another name, or resume it."
             )
         other = runfolder.owner(plan.folder)
         if other is not None:
@@ -59,6 +63,10 @@ class Training:
             )
         if resume:
             plan.check_scans()
+        elif plan.out.exists() or (plan.folder / runfolder.STATE).exists():
+            raise UserError(
+                f"There is a model or a training {plan.out.stem!r} already. Choose another name, or resume it."
+            )
         self.plan = plan
         self.on_change, self.on_end = on_change, on_end
         self.state, self.stage = "preparing", "Preparing"
@@ -76,7 +84,7 @@ class Training:
         self._nodes = [
             (n, slot) for n, case in enumerate(plan.cases) for slot in _slots(case) if slot[1].startswith(NODE)
         ]
-        self._write_record("running")
+        self.wants_report = report
         _running.append(self)
         self._worker.defer(lambda: self._guarded(self._next_volume))
 
@@ -108,7 +116,7 @@ class Training:
             self._worker.poll(wait=0.05)
         return self
 
-    # ---- volumes of the scene into files, one at each turn of the event loop
+    # ---- volumes of the scene into files, in pieces
 
     def _next_volume(self) -> None:
         if self.state == "stopping":
@@ -120,23 +128,28 @@ class Training:
         number, (place, text) = self._nodes.pop(0)
         case = self.plan.cases[number]
         self.stage = f"Saving volume {number + 1} of {len(self.plan.cases)}"
-        path = self.plan.folder / record.SCANS / f"{number}-{place}.npy"
+        path = self.plan.folder / SCANS / f"{number}-{place}.npy"
         path.parent.mkdir(parents=True, exist_ok=True)
-        reference = _node(case["reference"])
-        np.save(path, volumes.array_of(reference) if place < 0 else volumes.resampled(_node(text), reference))
-        if place < 0:
-            case["target"] = str(path)
-        else:
-            case["auxiliary"][place] = str(path)
+
+        def saved() -> None:
+            if place < 0:
+                case["target"] = str(path)
+            else:
+                case["auxiliary"][place] = str(path)
+            self._next_volume()
+
+        Pieces(self._worker, _voxels(text, case["reference"], path), saved, self._failed)
         self._changed()
-        self._worker.defer(lambda: self._guarded(self._next_volume))
 
     # ---- the jobs
 
     def _submit(self) -> None:
-        self._write_record("running")
         self.state, self.stage = "running", "Starting"
         plan = self.plan
+        for case in plan.cases:
+            case.pop("reference", None)
+        if not self._resume:
+            self._bring_measured()
         order = events.TrainJob(
             job.new_id(),
             str(plan.out),
@@ -150,6 +163,14 @@ class Training:
         )
         self._task = self._worker.submit(order, self._received, self._trained)
         self._changed()
+
+    def _bring_measured(self) -> None:
+        """What was measured when the scans were looked at needs not be measured again."""
+        source = inspection.measured()
+        if source.is_file():
+            self.plan.folder.mkdir(parents=True, exist_ok=True)
+            with (self.plan.folder / runfolder.MEASURED).open("ab") as file:
+                file.write(source.read_bytes())
 
     def _received(self, message: events.Message) -> None:
         if isinstance(message, events.Progress):
@@ -175,11 +196,10 @@ class Training:
             self._end("failed")
         elif not isinstance(ending, events.Done):
             self._end("stopped")
-        elif not self.plan.report:
+        elif not self.wants_report:
             self._end("stopped" if stopped else "done")
         else:
             self._after = "stopped" if stopped else "done"
-            self._write_record(self._after)
             self.state, self.stage = "reporting", "Writing the report"
             self._changed()
             self._start_report()
@@ -205,32 +225,26 @@ class Training:
     # ---- its end
 
     def _end(self, state: str) -> None:
-        self.state = state
+        self.state = self.plan.state = state
         if self in _running:
             _running.remove(self)
-        try:
-            self._write_record(state)
-        except UserError:
-            pass  # of a full disk, say, which the failure itself tells of
         folder = self.plan.folder
-        if state == "done":
-            shutil.rmtree(folder / record.SCANS, ignore_errors=True)
-        elif not (folder / record.STATE).exists():  # nothing to resume: leave nothing behind
-            shutil.rmtree(folder, ignore_errors=True)
         self._worker.close()  # gives the memory back, that of a graphics card too
+        if state == "done":
+            shutil.rmtree(folder / SCANS, ignore_errors=True)
+        elif not (folder / runfolder.STATE).exists():
+            self._leave_nothing()
         if self.on_end:
             self.on_end(self)
 
-    def _write_record(self, state: str) -> None:
-        self.plan.state = state
-        self.plan.message = self.failure.message if self.failure else ""
-        try:
-            self.plan.save()
-        except OSError as error:
-            raise UserError(
-                f"{self.plan.folder} cannot be written ({error.strerror or error}). Free some space, or choose another "
-                "folder."
-            ) from error
+    def _leave_nothing(self) -> None:
+        """There is nothing to resume. What was measured stays in this session, for the next attempt."""
+        folder = self.plan.folder
+        if not folder.is_dir() or runfolder.owner(folder) is not None:
+            return  # it is another's, who came first
+        with contextlib.suppress(OSError):
+            shutil.copyfile(folder / runfolder.MEASURED, inspection.measured())
+        shutil.rmtree(folder, ignore_errors=True)
 
     def _changed(self) -> None:
         if self.on_change:
@@ -240,23 +254,35 @@ class Training:
         """Callbacks run under a timer, where an exception would vanish: it ends the training, and is shown."""
         try:
             step()
-        except UserError as error:
+        except Exception as error:
+            self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        if isinstance(error, UserError):
             self.failure = events.Failed("", str(error))
-        except OSError as error:
+        elif isinstance(error, OSError):
             where = self.plan.folder
             advice = f"Free some space where {where} lies, or choose another folder for the model."
             self.failure = events.Failed("", f"A file could not be written ({error.strerror or error}).", advice)
-        except Exception as error:
-            self.failure = events.Failed(
-                "", f"{type(error).__name__}: {error}", "The log says more.", traceback.format_exc()
-            )
-        if self.failure is not None and not self.finished:
+        else:
+            trace = "".join(traceback.format_exception(error))
+            self.failure = events.Failed("", f"{type(error).__name__}: {error}", "The log says more.", trace)
+        if not self.finished:
             self._end("failed")
 
 
 def _slots(case: dict[str, Any]) -> list[tuple[int, str]]:
     """(place, text) of the target (-1) and of each helper."""
     return [(-1, case["target"]), *enumerate(case.get("auxiliary", ()))]
+
+
+def _voxels(text: str, reference: str, path: Path) -> Iterator[None]:
+    """Write a volume on the grid of another, in pieces."""
+    fixed = _node(reference)
+    if text == reference:
+        yield from handover.save(fixed, path)
+    else:
+        yield from handover.save_array(volumes.resampled(_node(text), fixed), path)
 
 
 def _node(text: str) -> Any:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
+from pathlib import Path
 
 from scenes import MODULE as DENOISE
 from scenes import add_volume
@@ -157,6 +160,36 @@ def test_models_are_exported_imported_and_removed(bench, models, tmp_path):
     with bench.answer_dialogs(lambda dialog: qt.QMessageBox.Ok):
         bench.click(ui.removeButton)
     assert ui.ownBox.findData("shared") < 0 and not (models / "shared.safetensors").exists()
+
+
+def test_the_card_is_edited_after_the_training(bench, models):
+    """The model that C2S Denoise lists says the new words at once; the weights are the same bytes."""
+    copy = Path(shutil.copy(models / "tiny.safetensors", models / "edited.safetensors"))
+    widget = open_train(bench)
+    ui = widget.ui
+    ui.ownBox.setCurrentIndex(ui.ownBox.findData("edited"))
+    before = read_card(copy)
+    assert ui.cardAnatomyEdit.text == before.anatomy and ui.cardContrastsEdit.text == ", ".join(before.contrasts)
+    ui.cardSection.setCollapsed(False)
+    ui.cardAnatomyEdit.setText("knee")
+    ui.cardContrastsEdit.setText("T1W, PD")
+    ui.cardNoteEdit.setText("für alle")
+    bench.click(ui.cardButton)
+    assert "card of edited was saved" in ui.statusLabel.text
+    after = read_card(copy)
+    assert (after.anatomy, after.contrasts, after.note) == ("knee", ("T1W", "PD"), "für alle")
+    assert "knee T1W, PD" in ui.ownLabel.text and ui.ownBox.currentText == "edited"
+    denoise = bench.load_module(DENOISE)
+    bench.enter(denoise)
+    box = denoise.ui.modelBox
+    box.setCurrentIndex(box.findText("edited (own)"))
+    assert "knee" in denoise.ui.modelSummaryLabel.text
+    (models / "edited.training").mkdir()
+    (models / "edited.training" / "lock").write_text(str(os.getppid()))
+    bench.click(ui.cardButton)
+    assert "being trained by process" in ui.statusLabel.text
+    shutil.rmtree(models / "edited.training")
+    copy.unlink()
 
 
 def test_the_time_is_estimated_before(bench, models):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import sys
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 import slicer
 from scenes import add_volume
 from test_denoise_speed import Ticks, busy_machine
-from trainscenes import FEW, LONG, MODULE, open_train, read_folder, sessions, start, until_end, until_points
+from trainscenes import FEW, LONG, MODULE, ROOT, open_train, read_folder, sessions, start, until_end, until_points
 
 from C2SCore.card import read_card
 
@@ -113,9 +114,77 @@ def test_killed_moved_and_resumed(bench, models, tmp_path):
     pid = worker().started.pid
     widget.cleanup()  # Slicer ends: nothing is left running, and it can be resumed once more
     bench.wait_until(lambda: not alive(pid), 15)
-    from C2STrainSlicer.record import Record
+    from C2SCore.trainrecord import Record
 
     assert Record.load(moved / "killed.training").resumable
+
+
+def test_what_c2s_train_began_is_resumed_by_the_panel(bench, models, tmp_path):
+    """It is offered by its name; the same curve goes on, and what was measured is not measured again."""
+    import json
+
+    from C2SCore.runfolder import run_folder
+    from C2SCore.trainrecord import Record
+
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(json.dumps(LONG | {"checkpoint_every": 0.001, "validation": 0.25}))
+    home = sessions(tmp_path / "in", ("T1W", "FLAIR"))
+    scans = [[str(home / f"p{n}_{contrast}.nrrd") for n in (1, 2)] for contrast in ("T1W", "FLAIR")]
+    line = ["train", "--data", *scans[0], "--aux", *scans[1], "--config", str(recipe), "--out", "from a terminal"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "C2SDenoise")}
+    terminal = subprocess.Popen([sys.executable, "-m", "C2SCore", *line], env=environment, stderr=subprocess.DEVNULL)
+    folder = run_folder(models / "from a terminal.safetensors")
+    widget = open_train(bench, "x")
+    bench.wait_until(lambda: len(Record(folder.with_suffix(".safetensors")).history()) >= 2, 120)
+    bench.exit(widget)
+    bench.enter(widget)
+    assert "from a terminal" not in unfinished(widget)  # it goes on: that is not ours to resume
+    terminal.kill()
+    terminal.wait()
+    measured = (folder / "measured.jsonl").read_text()
+    bench.exit(widget)
+    bench.enter(widget)
+    widget.ui.resumeBox.setCurrentIndex(widget.ui.resumeBox.findText("from a terminal"))
+    bench.click(widget.ui.resumeButton)
+    training = widget.panel.train.training
+    assert len(training.history) >= 2, widget.ui.statusLabel.text
+    steps = [point["step"] for point in training.history]
+    until_points(bench, training, len(steps) + 2)
+    assert [point["step"] for point in training.history] == [3 * (n + 1) for n in range(len(training.history))]
+    assert "epoch" in widget.ui.statusLabel.text and (folder / "measured.jsonl").read_text() == measured
+    bench.click(widget.ui.stopButton)
+    until_end(bench, training, "stopped")
+    assert read_card(models / "from a terminal.safetensors").auxiliary == ("p1_FLAIR.nrrd",)
+
+    bench.set_testing(False)
+    import qt
+
+    assert "from a terminal" in unfinished(widget)
+    widget.ui.resumeBox.setCurrentIndex(widget.ui.resumeBox.findText("from a terminal"))
+    with bench.answer_dialogs(lambda dialog: qt.QMessageBox.Cancel):
+        bench.click(widget.ui.discardButton)
+    assert folder.exists()
+    with bench.answer_dialogs(lambda dialog: qt.QMessageBox.Ok) as shown:
+        bench.click(widget.ui.discardButton)
+    assert "made already stays" in str(shown)
+    assert not folder.exists() and (models / "from a terminal.safetensors").exists()
+    assert "was discarded" in widget.ui.statusLabel.text and "from a terminal" not in unfinished(widget)
+
+
+def test_what_was_looked_at_is_not_measured_again(bench, models, tmp_path):
+    """By the panel or for a script: the training's own file has the scans, and it is not written to."""
+    from C2STrainSlicer import inspection
+
+    widget = open_train(bench, "looked at", LONG)
+    inspection.measured().unlink(missing_ok=True)
+    read_folder(bench, widget, sessions(tmp_path, count=2))
+    found = inspection.measured().read_bytes()
+    assert len(found.split()) > 2
+    training = start(bench, widget)
+    until_points(bench, training, 1)
+    assert (models / "looked at.training" / "measured.jsonl").read_bytes() == found
+    training.stop()
+    until_end(bench, training, "stopped")
 
 
 def alive(pid: int) -> bool:

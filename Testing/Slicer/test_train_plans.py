@@ -12,8 +12,8 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "C2SDenoiseTrain"))
 
 from C2SCore import config
 from C2SCore.errors import UserError
+from C2SCore.trainrecord import Record, unfinished
 from C2STrainSlicer import guidance, matching, recipe, scans
-from C2STrainSlicer.record import Record, unfinished
 from C2STrainSlicer.scans import Row
 
 
@@ -142,7 +142,7 @@ def test_a_record_finds_its_scans_after_a_move(tmp_path):
     found.check_scans()
     assert found.cases[0]["target"] == str(moved / "m.training" / "scans" / "0.npy")
     (moved / "scan.npy").unlink()
-    with pytest.raises(UserError, match="is gone"):
+    with pytest.raises(UserError, match=r"scan\.npy is gone"):
         found.check_scans()
     with pytest.raises(UserError, match="not the folder of a training"):
         Record.load(tmp_path)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from scenes import phantom
 
-MODULE = Path(__file__).resolve().parents[2] / "C2SDenoiseTrain" / "C2SDenoiseTrain.py"
+ROOT = Path(__file__).resolve().parents[2]
+MODULE = ROOT / "C2SDenoiseTrain" / "C2SDenoiseTrain.py"
 FEW = {
     "steps": 12,
     "minutes": 0.0,
