@@ -126,6 +126,11 @@ def paired(ours: np.ndarray, theirs: np.ndarray) -> dict[str, float]:
     return {"mean": float(difference.mean()), "std": float(difference.std()), "p": p, "n": int(difference.size)}
 
 
+def compared(ours: dict[str, Any], theirs: dict[str, Any], metric: str = "psnr") -> dict[str, float]:
+    """`paired` of two summaries of the same slices."""
+    return paired(*(np.array(found[metric]["slices"], dtype=float) for found in (ours, theirs)))
+
+
 # ---- results ----
 
 

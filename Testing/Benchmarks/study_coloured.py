@@ -117,6 +117,17 @@ def _text(values: dict[str, Any]) -> str:
         f"{values['scan']}, SNR {values['snr']:g}, preset `{values['preset']}`, {values['steps']} steps, "
         f"{values['seeds']} seeds, trained and scored on the same noisy scan; PSNR (dB) / SSIM.\n\n"
         + common.table(header, rows)
+        + "\n\n## What it shows\n\n"
+        + " ".join(_shows(case) for case in values["cases"])
+    )
+
+
+def _shows(case: dict[str, Any]) -> str:
+    found = "white" if case["white_found"] else "band-limited"
+    lost = common.compared(case["white"], case["noisy"])
+    return (
+        f"{case['title'][0].upper() + case['title'][1:]}: the program finds the noise {found}; matched over white "
+        f"corruption {common.told(case['gain']['psnr'])}; white corruption over the noisy image {common.told(lost)}."
     )
 
 

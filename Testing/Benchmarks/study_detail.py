@@ -97,7 +97,22 @@ def _text(values: dict[str, Any]) -> str:
     return (
         "# Detail: trained for a target, or the closed-form line\n\n"
         f"Network `{budget['size']}`, {budget['steps']} steps of {budget['batch']} patches, SNR {values['snr']:g}, "
-        f"trained on {values['train']}, scored on {values['test']}; PSNR (dB) / SSIM.\n\n" + common.table(header, rows)
+        f"trained on {values['train']}, scored on {values['test']}; PSNR (dB) / SSIM.\n\n"
+        + common.table(header, rows)
+        + "\n\n## What it shows\n\n"
+        + " ".join(_shows(form, found, values["targets"]) for form, found in values["forms"].items())
+    )
+
+
+def _shows(form: str, found: dict[str, Any], targets: list[float]) -> str:
+    most = max(range(1, len(targets)), key=lambda n: abs(found["trained_less_line"][n]["mean"]))
+    best = max(range(len(targets)), key=lambda n: found["line"][n]["psnr"]["mean"])
+    alike = max(range(len(targets)), key=lambda n: found["line"][n]["ssim"]["mean"])
+    return (
+        f"Loss {form}: a network trained for a target differs from the line by at most "
+        f"{common.told(found['trained_less_line'][most])}, at sigma_target {targets[most]:g}; their images are at most "
+        f"{max(found['apart']):.3f} sigma apart. On the line PSNR is best at sigma_target {targets[best]:g}, SSIM at "
+        f"{targets[alike]:g}."
     )
 
 

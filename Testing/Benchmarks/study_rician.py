@@ -95,6 +95,18 @@ def _text(values: dict[str, Any]) -> str:
     return (
         f"# Rician noise, and neighbouring slices\n\n{values['scan']}, model {values['model']}, true sigma.\n\n"
         + common.table(header, rows)
+        + "\n\n## What it shows\n\n"
+        + " ".join(_shows(level) for level in values["levels"])
+    )
+
+
+def _shows(level: dict[str, Any]) -> str:
+    plain, corrected, stable, alone = (level["ways"][way] for way in WAYS)
+    dark = (f"{way['bias']['dark tissue']:+.2f}" for way in (plain, corrected, stable))
+    return (
+        f"SNR {level['snr']:g}: stabilised over ignored {common.told(common.compared(stable, plain))}, over bias "
+        f"corrected {common.told(common.compared(stable, corrected))}; bias in dark tissue, ignored, corrected and "
+        f"stabilised: {', '.join(dark)} sigma; neighbours gain {common.told(common.compared(stable, alone))}."
     )
 
 

@@ -2,8 +2,9 @@
 
 Pure noise in: how much structure comes out? Lesions of 2 to 5 mm at contrast-to-noise 2 to 6, laid into tissue: how
 much of their contrast is left, against BM3D that knows sigma? (The same noise with and without lesion, so the
-difference is the lesion alone.) The uncertainty map: does it foretell the error? Writes study_trust.json,
-study_trust.md and study_trust.png.
+difference is the lesion alone.) The uncertainty map: does it foretell the error? Over-smoothing, by a blur of the
+result and by too high a sigma: do the checks of the residual, which need no truth, flag it before much PSNR is lost?
+Writes study_trust.json, study_trust.md and study_trust.png.
 
     python study_trust.py T1W.nii.gz --spacing 1.44
 """
@@ -15,14 +16,18 @@ from typing import Any
 import common
 import numpy as np
 import peers
-from learning import Simulated, simulate
+from learning import Simulated, score, simulate
 from pictures import draw_curves
 
 from C2SCore import files, model
 from C2SCore.denoising import Options, denoise
+from C2SCore.quality import residual_checks
 
 BINS = 8  # of the predicted deviation
 LESIONS = 12  # of each size and contrast
+BLURS = (0.3, 0.5, 0.7, 1.0, 1.5)  # pixels, of our result
+TOO_HIGH = (1.25, 1.5, 2.0)  # times the true sigma
+LITTLE = 0.5  # dB
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
@@ -43,6 +48,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     values: dict[str, Any] = {"environment": common.environment(options.seed), "scan": name, "model": loaded.card.name}
     values |= {"snr": options.snr, "spacing": spacing, "pure_noise": _pure_noise(scan, loaded), "lesions": []}
     values["uncertainty"] = _calibration(scan, loaded)
+    values["smoothing"] = _smoothing(scan, loaded)
     for diameter in options.diameters:
         for contrast in options.contrasts:
             values["lesions"].append(_lesions(scan, loaded, diameter, contrast, spacing, options.seed))
@@ -74,6 +80,26 @@ def _calibration(scan: Simulated, loaded: model.Model) -> dict[str, Any]:
         "found": [float(np.sqrt(np.mean(e**2))) for _, e in pairs],
         "rank_correlation": _rank_correlation(predicted, np.abs(error)),
     }
+
+
+def _smoothing(scan: Simulated, loaded: model.Model) -> list[dict[str, Any]]:
+    """PSNR of results that are smoother and smoother, and what the checks of the residual say of them."""
+    from scipy.ndimage import gaussian_filter
+
+    def told(factor: float) -> np.ndarray:
+        return denoise(scan.noisy, loaded, Options(sigma=factor * scan.sigma, noise="gaussian")).estimate
+
+    ours = told(1.0)
+    images = {"as it is": ours}
+    images |= {f"blurred by {width:g} pixels": gaussian_filter(ours, (0, width, width)) for width in BLURS}
+    images |= {f"told {factor:g} sigma": told(factor) for factor in TOO_HIGH}
+    found = []
+    for title, image in images.items():
+        checks = residual_checks(scan.noisy, image, scan.sigma)
+        psnr = common.mean(score(scan, image, np.arange(len(image)))["psnr"])
+        shown = {name: checks[name] for name in ("residual_edge_correlation", "residual_detail_correlation", "verdict")}
+        found.append({"title": title, "psnr": psnr, "lost": (found[0]["psnr"] if found else psnr) - psnr} | shown)
+    return found
 
 
 def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
@@ -139,8 +165,54 @@ def _text(values: dict[str, Any]) -> str:
             common.table(("diameter, contrast to noise", "lesions", "ours", "BM3D"), lesions),
             f"## Uncertainty\n\nRank correlation with the error's size: {calibration['rank_correlation']:.2f}.",
             common.table(("predicted deviation / sigma", "error / sigma"), errors),
+            "## Over-smoothing",
+            common.table(
+                ("our result", "PSNR dB", "residual: edges", "detail", "verdict"),
+                [
+                    (
+                        v["title"],
+                        f"{v['psnr']:.2f}",
+                        f"{v['residual_edge_correlation']:+.3f}",
+                        f"{v['residual_detail_correlation']:+.3f}",
+                        v["verdict"],
+                    )
+                    for v in values["smoothing"]
+                ],
+            ),
+            f"## What it shows\n\n{_shows(values)}",
         ]
     )
+
+
+def _shows(values: dict[str, Any]) -> str:
+    noise, curve = values["pure_noise"], values["uncertainty"]
+    known = [v for v in values["lesions"] if v["count"]]
+    parts = [f"Of pure noise, {noise['ours']:.1%} is left by ours and {noise['BM3D']:.1%} by BM3D."]
+    if known:
+        ours, bm3d = (np.array([v["kept"][who] for v in known]) for who in ("ours", "BM3D"))
+        faint = known[int(np.argmin(ours))]
+        parts.append(
+            f"Ours keeps more of a lesion's contrast than BM3D in {int((ours > bm3d).sum())} of {len(known)} cases, "
+            f"{ours.mean():.0%} against {bm3d.mean():.0%} on average; least, {ours.min():.0%}, of "
+            f"{faint['diameter_mm']:g} mm at contrast-to-noise {faint['contrast_to_noise']:g}."
+        )
+    ratio = np.array(curve["found"]) / np.maximum(curve["predicted"], 1e-9)
+    parts.append(
+        f"The error is {ratio.min():.2f} to {ratio.max():.2f} times the deviation that is foretold, bin by bin; rank "
+        f"correlation {curve['rank_correlation']:.2f}."
+    )
+    best = values["smoothing"][0]
+    flagged = [v for v in values["smoothing"] if v["verdict"] != best["verdict"]]
+    missed = [v["title"] for v in values["smoothing"] if v not in flagged and v["lost"] > LITTLE]
+    first = min(flagged, key=lambda v: v["lost"], default=None)
+    least = (
+        f"the least loss that was flagged is {first['lost']:.2f} dB ({first['title']})" if first else "none was flagged"
+    )
+    parts.append(
+        f"Over-smoothing: the residual of the best result holds {best['verdict']}, as the checks say; those that lost "
+        f"more than {LITTLE} dB and got the same verdict: {', '.join(missed) or 'none'}; {least}."
+    )
+    return " ".join(parts)
 
 
 if __name__ == "__main__":
