@@ -12,6 +12,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from C2SCore.errors import UserError
+from C2SSlicer.controls import on_path
 from C2STrainSlicer import guidance, matching
 from C2STrainSlicer.inspection import Inspection
 from C2STrainSlicer.matching import Case
@@ -39,7 +40,7 @@ class DataPanel:
         ui.clearButton.clicked.connect(self._on_clear)
         ui.targetBox.currentIndexChanged.connect(self._on_target)
         ui.helpersList.itemChanged.connect(self._on_helper)
-        ui.dataFolderEdit.currentPathChanged.connect(self._on_folder)
+        on_path(ui.dataFolderEdit, self._on_folder)
         self._settle = qt.QTimer()
         self._settle.setSingleShot(True)
         self._settle.setInterval(50)  # rows come in bursts

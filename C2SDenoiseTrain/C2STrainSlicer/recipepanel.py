@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 from C2SCore.config import TrainConfig
 from C2SCore.errors import UserError
 from C2SSlicer import models
+from C2SSlicer.controls import on_path
 from C2STrainSlicer import recipe
 
 PRESETS = ("quick", "standard", "paper")
@@ -33,7 +34,7 @@ class RecipePanel:
         for name in PRESETS:
             ui.presetBox.addItem(words[name], name)
         ui.presetBox.currentIndexChanged.connect(self._on_preset)
-        ui.recipeFileEdit.currentPathChanged.connect(self._on_file)
+        on_path(ui.recipeFileEdit, self._on_file)
         ui.initialBox.currentIndexChanged.connect(self._on_initial)
         ui.resetButton.clicked.connect(self._on_reset)
         table = ui.recipeTable

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+import fnmatch
+import re
 import types
 
 from PySide6 import QtCore, QtGui, QtWidgets
@@ -87,7 +89,11 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
 
 
 class ctkPathLineEdit(QtWidgets.QWidget):
-    """A line for a path with a browse button (which opens nothing here)."""
+    """A line for a path with a browse button (which opens nothing here).
+
+    As in CTK, `currentPathChanged` comes only for a text that is accepted: not for an empty one, and, where there are
+    name filters, not for another ending.
+    """
 
     @QtCore.QFlag
     class Filter(enum.Flag):
@@ -113,13 +119,22 @@ class ctkPathLineEdit(QtWidgets.QWidget):
         self._browse.setText("…")
         layout.addWidget(self._box)
         layout.addWidget(self._browse)
-        self._box.editTextChanged.connect(self.currentPathChanged)
-        self._filters = 0
+        self._box.editTextChanged.connect(self._edited)
+        self._valid = False
+        self._filters = self.Filter.Dirs.value | self.Filter.Files.value | self.Filter.Drives.value
         self._name_filters: list[str] = []
         self._setting_key = ""
 
     def _path(self) -> str:
         return self._box.currentText()
+
+    def _edited(self, text: str) -> None:
+        endings = [pattern for line in self._name_filters for pattern in re.findall(r"\*[^ )]*", line)]
+        before, self._valid = self._valid, any(fnmatch.fnmatch(text, e) for e in endings) if endings else bool(text)
+        if self._valid:
+            self.currentPathChanged.emit(text)
+        if self._valid != before:
+            self.validInputChanged.emit(self._valid)
 
     def setCurrentPath(self, path: str) -> None:
         self._box.setEditText(path)

@@ -80,6 +80,19 @@ def test_enums_of_ctk_widgets_are_read(bench, tmp_path):
     assert ui.part.filters == 17
 
 
+def test_a_path_line_is_silent_about_what_it_does_not_accept(bench):
+    """An empty text too; only the end of validity is told."""
+    import ctk
+
+    edit, paths, valid = ctk.ctkPathLineEdit(), [], []
+    edit.nameFilters = ["Recipes (*.yaml *.yml)"]
+    edit.currentPathChanged.connect(paths.append)
+    edit.validInputChanged.connect(valid.append)
+    for text in ("/a", "/a.yaml", "/b.yml", ""):
+        edit.setCurrentPath(text)
+    assert paths == ["/a.yaml", "/b.yml"] and valid == [True, False] and edit.currentPath == ""
+
+
 def test_inner_widgets_are_listed(bench, tmp_path):
     import slicer
 

@@ -188,6 +188,18 @@ def test_two_contrasts(bench):
     assert not np.allclose(values, voxels(second.result.volume), atol=1e-3)
 
 
+def test_other_contrasts_come_in_the_order_of_the_model(bench):
+    from C2SCore.card import Card
+    from C2SSlicer.request import Request, node_ids
+
+    source, t2, flair, odd = (add_volume(name) for name in ("p1_T1W", "p1_T2W", "p1_FLAIR", "odd"))
+    card = Card(name="three", auxiliary=("FLAIR", "T2w"))
+    asked = Request(source.GetID(), auxiliary=node_ids((t2, flair)))
+    assert asked.in_order_of(card).auxiliary == node_ids((flair, t2))
+    unclear = Request(source.GetID(), auxiliary=node_ids((t2, odd)))
+    assert unclear.in_order_of(card) == unclear
+
+
 def test_the_input_as_its_own_helper_is_refused(bench):
     add_volume()
     widget = open_panel(bench, "tiny pair")
@@ -250,6 +262,13 @@ def test_a_model_is_imported_and_chosen(bench, models, tmp_path):
     widget.ui.importPathEdit.setCurrentPath(str(tmp_path / "damaged.safetensors"))
     bench.click(widget.ui.importButton)
     assert "cut short" in widget.ui.statusLabel.text and not (models / "damaged.safetensors").exists()
+
+
+def test_the_folder_of_packages_is_chosen_as_a_folder(bench):
+    """Slicer's browse button asks for a file where files are among the filters."""
+    files = 2  # ctkPathLineEdit::Files
+    widget = open_panel(bench)
+    assert not widget.ui.wheelsPathEdit.filters & files and widget.ui.importPathEdit.filters & files
 
 
 def test_noise_outside_the_range_is_said(bench):
