@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from C2SCore import __version__, files, scan
+from C2SCore import __version__, contrasts, files, scan
 from C2SCore.errors import UserError
 from C2SCore.images import WRITABLE, suffix_of
 from C2SCore.scan import Scan
@@ -101,6 +101,12 @@ def run(job: ScanJob, progress: Progress | None = None, cancelled: Callable[[], 
     )
     progress("read", 1, 1)
     model = load_model(job.model)
+    order = contrasts.in_order([Path(p).name for p in job.auxiliary], model.card.auxiliary)
+    if order not in (None, sorted(order or ())):
+        messages.append(
+            f"By their names, the other contrasts are not in the model's order ({', '.join(model.card.auxiliary)}). "
+            "Give them in that order, if the names are right."
+        )
     if job.adapt:
         model = adapted(model, frames, auxiliary, options, job.adapt, progress, cancelled)
     done: list[_Frame] = []

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import slicer
 
-from C2SCore.card import ModelEntry
+from C2SCore import contrasts
+from C2SCore.card import Card, ModelEntry
 from C2SCore.errors import UserError
 from C2SSlicer import models, sequences, volumes
 
@@ -74,6 +75,13 @@ class Request:
         entry = models.find(self.model)
         models.check_contrasts(entry.card, len(self.auxiliary))
         return entry
+
+    def in_order_of(self, card: Card) -> Request:
+        """The same with the other contrasts in the order of the model's card, where their names say which is which: the
+        scene, from which the panel takes them, has an order of its own.
+        """
+        order = contrasts.in_order([node(other).GetName() for other in self.auxiliary], card.auxiliary)
+        return self if order is None else replace(self, auxiliary=tuple(self.auxiliary[n] for n in order))
 
     @property
     def frames(self) -> list[int | None]:

@@ -39,7 +39,6 @@ class Run:
         on_progress: Callback | None = None,
         on_end: Callback | None = None,
     ) -> None:
-        self.request = request
         self.state = "running"
         self.stage, self.device = "Preparing", ""
         self.fraction: float | None = None
@@ -54,6 +53,7 @@ class Run:
         self._cancelled = False
         self._endings: list[events.Done] = []
         self._entry = request.check()
+        self.request = request = request.in_order_of(self._entry.card)
         self._model = str(self._entry.path)
         self._source_name = node(request.source).GetName()
         self._frames = request.frames

@@ -1,0 +1,24 @@
+"""Contrasts are told by names."""
+
+from __future__ import annotations
+
+import pytest
+
+from C2SCore.contrasts import in_order
+
+
+@pytest.mark.parametrize(
+    ("names", "wanted", "order"),
+    [
+        (["p1_T2W", "p1_FLAIR"], ["FLAIR", "T2W"], [1, 0]),
+        (["p1_FLAIR", "p1_T2"], ["FLAIR", "T2w"], [0, 1]),
+        (["2022_T201", "2022_FLAIR01"], ["FLAIR", "T2"], [1, 0]),
+        (["3: ax t1 (1)", "4: ax flair"], ["flair", "T1W"], [1, 0]),
+        (["a", "b"], ["FLAIR", "T2"], None),
+        (["T2_FLAIR", "T2"], ["FLAIR", "T2"], None),
+        (["FLAIR"], ["FLAIR", "T2"], None),
+        (["T21", "FLAIR"], ["T2", "FLAIR"], None),
+    ],
+)
+def test_order_by_name(names: list[str], wanted: list[str], order: list[int] | None) -> None:
+    assert in_order(names, wanted) == order
