@@ -14,6 +14,7 @@ from slicer.i18n import tr as _
 from C2SCore import events
 from C2SCore.errors import UserError
 from C2SSlicer import install, job, status
+from C2SSlicer.controls import on_path
 from C2STrainSlicer import library, matching, recipe, trainrun
 from C2STrainSlicer.datapanel import DataPanel, plan_cases
 from C2STrainSlicer.recipepanel import RecipePanel
@@ -36,7 +37,7 @@ class Panel:
         self._timing: job.Task | None = None
         ui.estimateButton.clicked.connect(self._on_estimate)
         ui.copyButton.clicked.connect(self._on_copy)
-        ui.outputFolderEdit.currentPathChanged.connect(self._on_folder)
+        on_path(ui.outputFolderEdit, self._on_folder)
         ui.estimateLabel.setVisible(False)
         ui.logText.setMaximumBlockCount(job.LOG_LINES)
         job.shared(trainrun.WORKER).on_log = self.train.log

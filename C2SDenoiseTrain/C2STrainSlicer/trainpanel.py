@@ -15,6 +15,7 @@ from C2SCore import card as cards
 from C2SCore import trainrecord
 from C2SCore.trainrecord import Record
 from C2SSlicer import job, status
+from C2SSlicer.controls import on_path
 from C2STrainSlicer import trainrun
 from C2STrainSlicer.modelpanel import ModelPanel
 from C2STrainSlicer.monitor import Monitor
@@ -41,7 +42,7 @@ class TrainPanel:
         ui.showButton.toggled.connect(self._on_show)
         ui.resumeButton.clicked.connect(self._on_resume)
         ui.discardButton.clicked.connect(self._on_discard)
-        ui.resumePathEdit.currentPathChanged.connect(self._on_resume_path)
+        on_path(ui.resumePathEdit, self._on_resume_path)
         ui.reportButton.clicked.connect(self._on_report)
 
     @property
