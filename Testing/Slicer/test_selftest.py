@@ -1,0 +1,68 @@
+"""The modules' own tests, as Slicer runs them: with what they need, and where nothing is installed."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("torch", "yaml", "h5py", "safetensors")
+
+
+@pytest.fixture
+def bare(monkeypatch, tmp_path):
+    """Neither Slicer's Python nor the worker's has the packages."""
+    from C2SSlicer import job
+
+    for name in PACKAGES:
+        text = f"No module named {name}"
+        (tmp_path / f"{name}.py").write_text(f"raise ModuleNotFoundError({text!r}, name={name!r})")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in [n for n in sys.modules if n.partition(".")[0] in PACKAGES]:
+        monkeypatch.delitem(sys.modules, name)
+    version = importlib.metadata.version
+
+    def without(name: str) -> str:
+        if name in ("torch", "PyYAML", "h5py", "safetensors"):
+            raise importlib.metadata.PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", without)
+    job.close_all()
+    yield
+    job.close_all()
+
+
+def run(bench, name: str) -> None:
+    """As the button Test of the module does."""
+    import slicer
+
+    bench.load_module(ROOT / "C2SDenoise" / "C2SDenoise.py")
+    bench.load_module(ROOT / name / f"{name}.py")
+    slicer.selfTests[name]()
+    bench.process_events()
+
+
+@pytest.mark.parametrize("name", ["C2SDenoise", "C2SDenoiseTrain"])
+def test_where_nothing_is_installed(bench, bare, name, capfd):
+    run(bench, name)
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_denoising_a_phantom(bench):
+    run(bench, "C2SDenoise")
+
+
+def test_a_panel_that_is_made_without_the_module_selector(bench):
+    """Slicer's base class calls setup() in its constructor then."""
+    bench.load_module(ROOT / "C2SDenoise" / "C2SDenoise.py")
+    widget = sys.modules["C2SDenoise"].C2SDenoiseWidget()
+    assert widget.panel is not None and widget._parameterNode is not None
+    widget.cleanup()
+    widget.parent.deleteLater()
+    bench.process_events()
