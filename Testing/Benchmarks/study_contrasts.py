@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     )
     made.add_argument("--slices", type=int, default=4, help="scored, spread evenly (default: %(default)s)")
     made.add_argument("--side", type=int, default=96, help="pixels of the simulated heads (default: %(default)s)")
-    product.add_arguments(made, steps=80)
+    product.add_arguments(made, steps=150)
     options = made.parse_args(arguments)
     common.prepare(options)
     train, test = _scans(options)

@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     made.add_argument("--model", default="default", help="name or file (default: %(default)s)")
     made.add_argument("--slices", type=int, default=3, help="scored, spread evenly (default: %(default)s)")
     made.add_argument("--side", type=int, default=80, help="pixels of the simulated heads (default: %(default)s)")
-    product.add_arguments(made, steps=120)
+    product.add_arguments(made, steps=250)
     options = made.parse_args(arguments)
     if bool(options.train) != bool(options.test):
         made.error("--train and --test go together")

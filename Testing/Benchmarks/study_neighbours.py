@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     made.add_argument("--model", default="default", help="name or file (default: %(default)s)")
     made.add_argument("--slices", type=int, default=4, help="scored, spread evenly (default: %(default)s)")
     made.add_argument("--side", type=int, default=96, help="pixels of the simulated head (default: %(default)s)")
-    product.add_arguments(made, steps=150)
+    product.add_arguments(made, steps=250)
     options = made.parse_args(arguments)
     common.prepare(options)
     loaded = model.load(options.model)

@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
             for seed in range(options.seeds):
                 recipe = product.recipe(options, seed, validate_every=options.validate_every)
                 points = _checkpoints(Case(name, noisy), recipe, start, truth, mask, rows)
-                run = {"noise": kind, "start": start, "seed": options.seed + seed, "noisy": noisy_psnr}
+                run = {"noise": kind, "start": Path(start).stem, "seed": options.seed + seed, "noisy": noisy_psnr}
                 values["runs"].append(run | {"points": points} | _judged(points))
                 print(_line(values["runs"][-1]), flush=True)
     curves, marks = {}, {"picked": ([], [])}

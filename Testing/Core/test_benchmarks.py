@@ -359,11 +359,12 @@ def test_study_of_data(script, model_file, tmp_path, fast_peers):
     assert set(other["less"]) == set(fine["less"]) == {f"one scan of {kind}" for kind in values["kinds"]}
 
 
-def test_study_of_time(script, tmp_path):
+def test_study_of_time(script, model_file, tmp_path):
     study = script("study_time")
-    study.main(["--out", str(tmp_path), "--side", "48", "--validate-every", "1", *TINY_TRAINING, "--steps", "3"])
+    tiny = ["--side", "48", "--validate-every", "1", *TINY_TRAINING, "--steps", "3"]
+    study.main(["--out", str(tmp_path), *tiny, "--starts", "nothing", str(model_file)])
     runs = read(tmp_path, "study_time")["runs"]
-    assert [run["noise"] for run in runs] == list(study.NOISES)
+    assert [(run["noise"], run["start"]) for run in runs] == [(n, s) for n in study.NOISES for s in ("nothing", "tiny")]
     for run in runs:
         assert [point["step"] for point in run["points"]] == [1, 2, 3]
         assert run["best"]["psnr"] >= run["picked"]["psnr"] and run["picked_below_best"] >= 0
