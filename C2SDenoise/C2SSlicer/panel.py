@@ -321,8 +321,8 @@ class Panel:
             self._failed = f"{run.failure.message} {run.failure.advice}".strip()
         for warning in run.result.warnings if run.result else ():
             self.log(warning)
-        parameters = p if p is not None else self.logic.getParameterNode()  # the module may not be shown now
         if run.state == "done":
+            parameters = p if p is not None else self.logic.getParameterNode()  # the module may not be shown now
             self.refinement = run.refinement
             if run.request.sigma == "auto" and not run.request.all_frames:
                 self._watch.remember(slicer.mrmlScene.GetNodeByID(run.request.source), run.result.numbers)
@@ -379,7 +379,8 @@ class Panel:
         p = self._parameters
         if p is None or p.resultVolume is None or p.resultSource is None:
             return
-        if p.resultSource.GetImageData().GetDimensions() != p.resultVolume.GetImageData().GetDimensions():
+        images = [volume.GetImageData() for volume in (p.resultSource, p.resultVolume)]
+        if None in images or images[0].GetDimensions() != images[1].GetDimensions():
             return
         reference = None
         if p.referenceVolume is not None:
