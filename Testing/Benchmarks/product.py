@@ -23,9 +23,16 @@ def add_arguments(made: argparse.ArgumentParser, steps: int) -> None:
 
 
 def recipe(options: argparse.Namespace, seed: int = 0, **changes: Any) -> config.TrainConfig:
-    """The preset with these steps, from nothing; `seed` counts from --seed."""
-    made = config.preset(options.preset).replace(
-        steps=options.steps, patch=options.patch, batch=options.batch, seed=options.seed + seed, minutes=0, initial=""
+    """The preset with these steps, from nothing; `seed` counts from --seed. A short training warms up for less."""
+    preset = config.preset(options.preset)
+    made = preset.replace(
+        steps=options.steps,
+        warm_up=min(preset.warm_up, options.steps // 20),
+        patch=options.patch,
+        batch=options.batch,
+        seed=options.seed + seed,
+        minutes=0,
+        initial="",
     )
     return made.replace(**changes)
 
