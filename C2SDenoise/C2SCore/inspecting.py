@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from C2SCore import files, measuring, scan
+from C2SCore.guidance import CLEAN_SNR
 from C2SCore.scan import Scan
 
-CLEAN_SNR = 50.0  # above, there is next to no noise to learn from
 SATURATED = 0.002  # share of voxels at the largest value of 8-bit data that is too many
 THUMBNAIL = 48  # pixels, longer side
 

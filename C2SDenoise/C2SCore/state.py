@@ -34,10 +34,10 @@ def save_state(path: Path, groups: dict[str, dict[str, Tensor]], facts: dict[str
         with atomic(path, path.suffix) as temporary:
             temporary.write_bytes(safetensors.torch.save(tensors, {"facts": json.dumps(facts)}))
     except OSError as error:
+        way = "resume: the last good one is intact" if path.exists() else "start again: there is no earlier one"
         raise UserError(
-            f"The checkpoint {path} cannot be written ({error.strerror}); the disk must have room. "
-            "Free some and resume: "
-            "the last good one is intact."
+            f"The checkpoint {path} cannot be written ({error.strerror}); the disk must have room for it. Free some "
+            f"space and {way}."
         ) from error
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from C2SCore import card, config, events, files, recorded
 from C2SCore.config import TrainConfig
 from C2SCore.errors import Cancelled, UserError
+from C2SCore.guidance import counted
 from C2SCore.runfolder import RECORD, run_folder
 from C2SCore.terminal import Reporter
 from C2SCore.trainrecord import Record
@@ -69,7 +70,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
             ) from None
     reporter.close()
     made = card.read_card(out)
-    print(f"{len(made.trained_on)} scans -> {out}", file=sys.stderr)
+    print(f"{counted(len(made.trained_on), 'scan')} -> {out}", file=sys.stderr)
     return dataclasses.asdict(made)
 
 

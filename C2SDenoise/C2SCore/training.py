@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from C2SCore import guidance
 from C2SCore.card import Card
 from C2SCore.config import TrainConfig
 from C2SCore.corruption import Example, make_example, patch_size
@@ -76,6 +77,8 @@ def train(
         if initial is not None:
             _check_initial(initial, config, len(cases[0].auxiliary))
         cases = prepare(cases, config, Cache(claimed.measured), emit, cancelled, target.type)
+        for warning in guidance.warnings([_seen(case) for case in cases], config.to_dict()) if not resume else ():
+            emit(Log(warning))
         saved = load_state(claimed.state) if resume else None
         run = _Run(cases, config, target, initial, _card(card or {}, cases, config, out), saved)
         run.loop(claimed, emit, cancelled, paused)
@@ -119,6 +122,13 @@ def listed(problems: Sequence[str], most: int = 5) -> str:
     """Several errors as one text."""
     rest = len(problems) - most
     return "\n".join([*problems[:most], *([f"And {rest} more like these."] if rest > 0 else [])])
+
+
+def _seen(case: Case) -> guidance.Seen:
+    snr = case.signal / float(np.median(case.sigmas))
+    clean = snr > guidance.CLEAN_SNR
+    flags = ("clean",) if clean else () if case.spectrum.white else ("interpolated",)
+    return guidance.Seen(case.name, len(case.slices), snr, flags)
 
 
 def check_recipe(before: TrainConfig, now: TrainConfig) -> None:

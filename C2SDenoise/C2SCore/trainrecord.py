@@ -66,15 +66,15 @@ class Record:
         folder = run_folder(folder) if folder.suffix == ".safetensors" else folder
         try:
             if folder.suffix != SUFFIX:
-                raise ValueError("another name")
+                raise ValueError("the name differs")
             values = json.loads((folder / RECORD).read_text(encoding="utf-8"))
             known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
             made = cls(**known | {"out": folder.with_suffix(".safetensors")})
             made.cases = [made._moved(case, made._long) for case in made.cases]
         except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
             raise UserError(
-                f"{folder} is not the folder of a training ({error}); it must hold {RECORD}. Choose a folder that ends "
-                f"with {SUFFIX}, beside its model."
+                f"{folder} is not the folder of a training; its name must end with {SUFFIX}, and it must hold {RECORD} "
+                f"({error}). Choose such a folder, beside its model."
             ) from error
         return made
 

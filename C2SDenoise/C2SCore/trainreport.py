@@ -100,7 +100,7 @@ def write(
         for (case, k), image in zip(shown, contender.images):
             plane = np.asarray(cases[case].target[k : k + 1], np.float32)
             contender.checks.append(quality.residual_checks(plane, image[None], float(cases[case].sigmas[k])))
-    numbers = _numbers(contenders[0], contenders[1] if other is not None else None)
+    numbers = _numbers(contenders[0], contenders[1] if other is not None else None, bool(held))
     text = _page(path, own, cases, history, shown, contenders, notes, numbers)
     with atomic(out, ".html") as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -157,20 +157,23 @@ def _bm3d(
     return made
 
 
-def _numbers(own: _Contender, rival: _Contender | None) -> dict[str, Any]:
-    """What the user is told at once; the sentence is honest about who is better."""
-    numbers: dict[str, Any] = {"score": own.score, "snr_gain_db": own.mean("snr_gain_db")}
-    left = f"It leaves {100 * own.score:.0f} % of the noise variance in slices that it was not trained on"
+def _numbers(own: _Contender, rival: _Contender | None, held: bool) -> dict[str, Any]:
+    """What the user is told at once; the sentence is honest about who is better, and about what was looked at."""
+    numbers: dict[str, Any] = {"score": own.score, "snr_gain_db": own.mean("snr_gain_db"), "held_back": held}
+    where = "in slices that it was not trained on" if held else "in its own slices (too few to hold any back)"
+    left = f"It leaves {_percent(own.left)} of the noise variance {where}"
     if rival is None:
         return numbers | {"sentence": f"{left}."}
     numbers |= {"score_compared": rival.score, "compared": rival.name}
-    theirs = f"the model {rival.name} leaves {100 * rival.score:.0f} %"
-    if own.score < 0.98 * rival.score:
-        return numbers | {"sentence": f"{left}; {theirs}. On these scans the new model is better."}
-    if own.score > 1.02 * rival.score:
-        advice = "Train longer, or with more scans, or start from that model."
-        return numbers | {"sentence": f"{left}; {theirs}. On these scans the new model is not better. {advice}"}
-    return numbers | {"sentence": f"{left}; {theirs}. On these scans the two are equally good."}
+    difference = own.left - rival.left  # on the same patches, with the same probes
+    unsure = max(0.02 * abs(rival.score), 2 * float(difference.std()) / np.sqrt(len(difference)))
+    verdict = "the two are equally good."
+    if difference.mean() < -unsure:
+        verdict = "the new model is better."
+    elif difference.mean() > unsure:
+        verdict = "the new model is not better. Train longer, or with more scans, or start from that model."
+    theirs = f"the model {rival.name} leaves {_percent(rival.left)}"
+    return numbers | {"sentence": f"{left}; {theirs}. On these scans {verdict}"}
 
 
 def _page(
@@ -214,7 +217,8 @@ def _page(
         "<h2>Curves</h2><p>Loss on the slices trained on, and, less what no network can remove, on those held back.</p>"
     )
     parts += [svg_curve(history, "validation", "#1f77b4"), svg_curve(history, "loss", "#d62728")]
-    parts.append("<h2>Held-back slices</h2>")
+    title = "Held-back slices" if numbers["held_back"] else "Slices (trained on; too few to hold any back)"
+    parts.append(f"<h2>{title}</h2>")
     for n, (case, k) in enumerate(shown):
         parts.append(f"<h3>{html.escape(cases[case].name)}, slice {k}</h3>")
         parts += _figures(np.asarray(cases[case].target[k], np.float32), float(cases[case].sigmas[k]), contenders, n)
@@ -240,8 +244,7 @@ def _comparison(contenders: Sequence[_Contender]) -> str:
         cells += [f"{contender.mean(name):.2f}" for name in names]
         rows.append([*cells, ", ".join(str(checks["verdict"]) for checks in contender.checks)])
     note = (
-        f"Noise left: share of the noise variance, by Stein's unbiased estimate on {PATCHES} patches of held-back "
-        "slices; less is better. "
+        f"Noise left: share of the noise variance, by Stein's unbiased estimate on {PATCHES} patches; less is better. "
     )
     if limited:
         note += f"BM3D is slow and was tried on the first {fewest} of them: compare with it in that column. "
@@ -255,7 +258,8 @@ def _comparison(contenders: Sequence[_Contender]) -> str:
 
 
 def _percent(left: np.ndarray) -> str:
-    return f"{100 * left.mean():.0f} %"
+    """An estimate may fall below 0 where next to nothing is left."""
+    return f"{max(0.0, 100 * left.mean()):.0f} %"
 
 
 def _figures(plane: np.ndarray, sigma: float, contenders: Sequence[_Contender], n: int) -> list[str]:

@@ -11,9 +11,10 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from C2SCore import guidance
 from C2SCore.errors import UserError
 from C2SSlicer.controls import on_path
-from C2STrainSlicer import guidance, matching
+from C2STrainSlicer import matching
 from C2STrainSlicer.inspection import Inspection
 from C2STrainSlicer.matching import Case
 from C2STrainSlicer.scans import Row
@@ -100,8 +101,10 @@ class DataPanel:
         elif not self.rows:
             text = _("Tick volumes of the scene, or choose a folder and press Read.")
         else:
-            text = _("{used} of {all} scans, {slices} slices.").format(
-                used=len(usable), all=len(self.rows), slices=sum(row.slices for row in usable)
+            text = _("{used} of {all}, {slices}.").format(
+                used=len(usable),
+                all=guidance.counted(len(self.rows), "scan"),
+                slices=guidance.counted(sum(row.slices for row in usable), "slice"),
             )
             if broken:
                 text += " " + _("{number} cannot be used; the note says why.").format(number=broken)
@@ -117,8 +120,8 @@ class DataPanel:
             return str(error)
         return ""
 
-    def warnings(self, config: dict[str, Any], scratch: bool) -> list[str]:
-        return [] if self.problem() else guidance.warnings(self.cases()[0], config, scratch)
+    def warnings(self, config: dict[str, Any]) -> list[str]:
+        return [] if self.problem() else guidance.warnings([case.target.seen for case in self.cases()[0]], config)
 
     # ---- which scans
 

@@ -10,6 +10,7 @@ from C2SCore import card as cards
 from C2SCore import cardedit
 from C2SCore.errors import UserError
 from C2SCore.runfolder import STATE, run_folder
+from C2SCore.writing import check_writable
 from C2SSlicer import models
 from C2STrainSlicer import trainrun
 
@@ -76,7 +77,7 @@ def remove(name: str) -> None:
 def check_out(folder: str, name: str) -> Path:
     """Where a new model goes: the user's models, or the chosen folder. `UserError` for a name that is taken."""
     name = cards.check_name(name.strip())
-    out = (Path(folder) if folder else cards.models_folder()) / f"{name}.safetensors"
+    out = check_writable((Path(folder) if folder else cards.models_folder()) / f"{name}.safetensors")
     if out.exists() or name in {entry.name for entry in models.entries()}:
         raise UserError(f"There is a model {name!r} already; names must differ. Choose another name under Model.")
     if (run_folder(out) / STATE).exists():

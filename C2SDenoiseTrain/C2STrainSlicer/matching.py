@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from C2SCore import guidance
 from C2SCore.errors import UserError
 from C2STrainSlicer import scans
 from C2STrainSlicer.scans import Row
@@ -92,10 +93,11 @@ def _closest(rows: Sequence[Row], target: Row) -> Row | None:
 def summary(cases: Sequence[Case], missing: Sequence[str], helpers: Sequence[str]) -> str:
     """What was matched, for the panel."""
     if not helpers:
-        return f"{len(cases)} scans to train on."
+        return f"{guidance.counted(len(cases), 'scan')} to train on."
     if not cases:
         text = "No case has all contrasts."
     else:
         first = cases[0]
-        text = f"{len(cases)} cases, such as {first.name} with {', '.join(helper.text for helper in first.helpers)}."
+        helped = ", ".join(helper.text for helper in first.helpers)
+        text = f"{guidance.counted(len(cases), 'case')}, such as {first.name} with {helped}."
     return " ".join([text, *missing[:2], *([f"{len(missing) - 2} more are incomplete."] if len(missing) > 2 else [])])

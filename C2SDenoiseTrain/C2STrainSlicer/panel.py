@@ -11,7 +11,7 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from C2SCore import events
+from C2SCore import events, guidance
 from C2SCore.errors import UserError
 from C2SSlicer import install, job, status
 from C2SSlicer.controls import on_path
@@ -81,11 +81,11 @@ class Panel:
     def _update(self) -> None:
         try:
             config = self.recipe.config().to_dict()
-            found = self.data.warnings(config, not config["initial"])
+            found = self.data.warnings(config)
         except UserError as error:
             found = [str(error)]
         number = len(self.data.cases()[0]) if not self.data.problem() else 0
-        ready = _("Ready to train on {number} scans.").format(number=number)
+        ready = _("Ready to train on {scans}.").format(scans=guidance.counted(number, "scan"))
         self.train.hint = ready if number else _("Choose scans under Data, a recipe, and a name for the model.")
         self.train.update()
         text = "<br>".join(f"⚠ {html.escape(warning)}" for warning in found)

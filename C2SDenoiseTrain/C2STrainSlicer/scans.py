@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from C2SCore import events
+from C2SCore import events, guidance
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".h5", ".hdf5", ".npy")
 _CONTRASTS = "flair|stir|mprage|t1ce|t1gd|t1w|t1|t2star|t2w|t2|pdw|pd|gre|fse|tse|swi|dwi|adc|epi|bold"
@@ -50,6 +50,11 @@ class Row:
         return self.shape[0] * self.frames if self.shape else 0
 
     @property
+    def seen(self) -> guidance.Seen:
+        """What there is to know of it before a training."""
+        return guidance.Seen(self.text, self.slices, self.snr, self.flags, self.contrast)
+
+    @property
     def notes(self) -> str:
         """What there is to say of it, in words."""
         words = {
@@ -57,7 +62,15 @@ class Row:
             "clean": "hardly any noise",
             "saturated": "brightest voxels cut off",
         }
-        return self.problem or ", ".join(words[flag] for flag in self.flags if flag in words)
+        return self._problem_here() or ", ".join(words[flag] for flag in self.flags if flag in words)
+
+    def _problem_here(self) -> str:
+        """The problem without the name that the row begins with, which would fill a narrow column."""
+        for name in (self.path, self.text):
+            if name and self.problem.startswith(f"{name} "):
+                rest = self.problem[len(name) + 1 :]
+                return rest[:1].upper() + rest[1:]
+        return self.problem
 
 
 def row_of(found: events.Inspected, folder: str = "", node: str = "", name: str = "") -> Row:

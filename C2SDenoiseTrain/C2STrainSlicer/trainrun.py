@@ -261,9 +261,8 @@ class Training:
         if isinstance(error, UserError):
             self.failure = events.Failed("", str(error))
         elif isinstance(error, OSError):
-            where = self.plan.folder
-            advice = f"Free some space where {where} lies, or choose another folder for the model."
-            self.failure = events.Failed("", f"A file could not be written ({error.strerror or error}).", advice)
+            what = f"{error.filename or self.plan.folder} could not be written ({error.strerror or error})."
+            self.failure = events.Failed("", what, "Free some space, or choose another folder for the model.")
         else:
             trace = "".join(traceback.format_exception(error))
             self.failure = events.Failed("", f"{type(error).__name__}: {error}", "The log says more.", trace)

@@ -279,7 +279,7 @@ def test_a_folder_with_a_broken_scan_and_a_mask_is_trained_on(tmp_path: Path, ca
     out = tmp_path / "m.safetensors"
     assert c2s("--data", folder, "--config", recipe(tmp_path), "--out", out) == 0
     told = capsys.readouterr().err
-    assert "Left out:" in told and "broken.nii.gz" in told and "1 scans ->" in told
+    assert "Left out:" in told and "broken.nii.gz" in told and "1 scan ->" in told
     assert "mask has only 2 different values" in told and read_card(out).trained_on == ("good",)
     assert c2s("--data", folder / "broken.nii.gz", "--config", recipe(tmp_path), "--out", tmp_path / "n") == 2
     assert "broken.nii.gz" in capsys.readouterr().err and not (tmp_path / "n.training").exists()

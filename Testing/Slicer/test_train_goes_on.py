@@ -118,6 +118,14 @@ def test_killed_moved_and_resumed(bench, models, tmp_path):
 
     assert Record.load(moved / "killed.training").resumable
 
+    out = str(moved / "killed.safetensors")  # by c2s train, from its folder alone; the little time left ends it
+    line = [sys.executable, "-m", "C2SCore", "train", "--resume", "--out", out, "--minutes", "0.0001"]
+    subprocess.run(line, env={**os.environ, "PYTHONPATH": str(ROOT / "C2SDenoise")}, check=True)
+    assert Record.load(out).state == "done" and read_card(out).trained_on == ("p1_T1W",)
+    assert [point["step"] for point in Record.load(out).history()][: len(again.history)] == [
+        point["step"] for point in again.history
+    ]
+
 
 def test_what_c2s_train_began_is_resumed_by_the_panel(bench, models, tmp_path):
     """It is offered by its name; the same curve goes on, and what was measured is not measured again."""

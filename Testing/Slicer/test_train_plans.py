@@ -10,10 +10,10 @@ import pytest
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "C2SDenoiseTrain"))
 
-from C2SCore import config
+from C2SCore import config, guidance
 from C2SCore.errors import UserError
 from C2SCore.trainrecord import Record, unfinished
-from C2STrainSlicer import guidance, matching, recipe, scans
+from C2STrainSlicer import matching, recipe, scans
 from C2STrainSlicer.scans import Row
 
 
@@ -40,6 +40,14 @@ def test_matching_text_is_below_the_folder_and_without_extension():
     assert scans.matching_text("/data/a b/T1.nii.gz", "/data") == "a b/T1"
     assert scans.matching_text("/data/hku.h5::kspace_GRE", "/data") == "hku/kspace_GRE"
     assert scans.matching_text("/elsewhere/T1.nrrd", "/data") == "T1"
+
+
+def test_notes_do_not_repeat_the_name_of_the_row():
+    row = Row("sub/a", "/data/sub/a.nii", problem="/data/sub/a.nii is empty (0 bytes); it must hold an image.")
+    assert row.notes == "Is empty (0 bytes); it must hold an image."
+    assert Row("flat", "/x/flat.nrrd", problem="flat is constant.").notes == "Is constant."
+    assert Row("a", "/x/a.nrrd", problem="It shows no noise.").notes == "It shows no noise."
+    assert Row("a", "/x/a.nrrd", flags=("clean",)).notes == "hardly any noise"
 
 
 def rows(*texts: str) -> list[Row]:
@@ -72,14 +80,17 @@ def test_a_pattern_of_the_user_decides():
 
 
 def warned(found: list[Row], **settings) -> str:
-    values = config.TrainConfig(**settings).to_dict()
-    return " ".join(guidance.warnings([matching.Case(r.text, r) for r in found], values))
+    return " ".join(guidance.warnings([row.seen for row in found], config.TrainConfig(**settings).to_dict()))
 
 
 def test_warnings_name_the_fix():
     good = rows("a_T1", "b_T1")
     assert warned(good) == ""
     assert "start from a model" in warned(good[:1])
+    few = rows("a_T1")
+    few[0].shape = (3, 8, 8)
+    assert "none is held back" in warned(few) and "none is held back" not in warned(good[:1])
+    assert "start from a model" not in warned(few, initial="default")
     noisy = rows("a_T1", "b_T1")
     noisy[1].snr = 2.0
     assert "5.0-fold" in warned(noisy) and "Leave out" in warned(noisy)
