@@ -75,10 +75,11 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         )
     curves = {}
     for name, method in values["methods"].items():
-        helped = [cell for cell in method["cells"] if cell["helpers"] == counts[-1]]
-        curves[f"{name}, helped"] = (SHIFTS, [cell["scores"]["psnr"]["mean"] for cell in helped])
-        curves[f"{name}, alone"] = (SHIFTS, [method["cells"][0]["scores"]["psnr"]["mean"]] * len(SHIFTS))
-    draw_curves(curves, options.out / "study_contrasts.png", "first helper shifted by (pixels)", "PSNR (dB)")
+        for count in counts[1:]:
+            gains = [cell["gain"]["psnr"]["mean"] for cell in method["cells"] if cell["helpers"] == count]
+            curves[f"{name}, {count} helper{'s' if count > 1 else ''}"] = (SHIFTS, gains)
+    across, up = "first helper shifted by (pixels)", "PSNR over that of the scan alone (dB)"
+    draw_curves(curves, options.out / "study_contrasts.png", across, up)
     common.write_results(options.out, "study_contrasts", values, _text(values))
     return values
 

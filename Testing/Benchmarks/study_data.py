@@ -64,12 +64,12 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         values["used_on"][kind] = _used(test, models | carried if kind == first else carried, loaded, options)
         print(f"{kind}: {_line(values['used_on'][kind])}", flush=True)
     bars = {
-        f"{kind}: {way}": (found["psnr"]["mean"], found["psnr"]["std"])
+        f"on {kind}: {way}": (found["psnr"]["mean"], found["psnr"]["std"])
         for kind, used in values["used_on"].items()
         for way, found in used["ways"].items()
         if way != "noisy"
     }
-    draw_bars(bars, options.out / "study_data.png", f"PSNR at SNR {options.snr:g} (dB), used on")
+    draw_bars(bars, options.out / "study_data.png", f"PSNR at SNR {options.snr:g} (dB)")
     common.write_results(options.out, "study_data", values, _text(values))
     return values
 
