@@ -104,15 +104,12 @@ class Comparison:
         """Show source and result in turn, in the result's view."""
         import qt
 
-        if self._timer is not None:
-            self._timer.stop()
-            self._timer = None
-        self._overlay(0.0 if on else None)
-        if on:
+        if self._timer is None:  # one for good: a timer must not be deleted by what it calls
             self._timer = qt.QTimer()
             self._timer.setInterval(FLICKER_INTERVAL)
             self._timer.timeout.connect(self._flick)
-            self._timer.start()
+        self._overlay(0.0 if on else None)
+        self._timer.start() if on else self._timer.stop()
 
     def _flick(self) -> None:
         if self.shown:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 
@@ -17,3 +17,15 @@ def on_path(edit: Any, slot: Callable[[str], None]) -> None:
 
     edit.currentPathChanged.connect(changed)
     edit.validInputChanged.connect(changed)
+
+
+def tick(selector: Any, nodes: Iterable[Any]) -> None:
+    """Tick these nodes (None: one that was removed) in a qMRMLCheckableNodeComboBox and no others, without a signal."""
+    import qt
+
+    chosen = {node.GetID() for node in nodes if node is not None}
+    blocked = selector.blockSignals(True)
+    for number in range(selector.nodeCount()):
+        node = selector.nodeFromIndex(number)
+        selector.setCheckState(node, qt.Qt.Checked if node.GetID() in chosen else qt.Qt.Unchecked)
+    selector.blockSignals(blocked)

@@ -19,6 +19,7 @@ from C2SCore.errors import UserError
 from C2SSlicer import evidence, install, job, models, sequences, status, volumes
 from C2SSlicer.compare import Comparison
 from C2SSlicer.compare_controls import CompareControls
+from C2SSlicer.controls import tick
 from C2SSlicer.noise_watch import NoiseWatch
 from C2SSlicer.refinement import Refinement
 from C2SSlicer.run import Run
@@ -88,7 +89,7 @@ class Panel:
         self._parameters = parameters
         if parameters is not None:
             self._fill_models()
-            self._check_contrasts()
+            tick(self.ui.contrastSelector, parameters.otherContrasts)
             self.update()
 
     def parameters_changed(self) -> None:
@@ -233,16 +234,6 @@ class Panel:
     def _on_contrasts(self) -> None:
         if self._parameters is not None and not self._updating:
             self._parameters.otherContrasts = list(self.ui.contrastSelector.checkedNodes())
-
-    def _check_contrasts(self) -> None:
-        """Tick what the parameter node says."""
-        chosen = {n.GetID() for n in self._parameters.otherContrasts if n is not None}
-        selector = self.ui.contrastSelector
-        blocked = selector.blockSignals(True)
-        for number in range(selector.nodeCount()):
-            volume = selector.nodeFromIndex(number)
-            selector.setCheckState(volume, qt.Qt.Checked if volume.GetID() in chosen else qt.Qt.Unchecked)
-        selector.blockSignals(blocked)
 
     def _measured(self, found: Mapping[str, Any] | str) -> None:
         """The noise of the chosen volume is known."""

@@ -19,6 +19,7 @@ class OwnLayout:
     def __init__(self, number: int) -> None:
         self._number = number
         self._before: int | None = None
+        self._fill: Callable[[], None] = lambda: None
         self._timer: Any = None
         self._looks = 0
         self._sizes: list[tuple[int, ...]] = []
@@ -43,28 +44,29 @@ class OwnLayout:
         self.describe(xml)
         layout.RemoveAllMaximizedViewNodes()  # a view that was enlarged with a double click would stay alone
         layout.SetViewArrangement(self._number)
-        fill()
-        self._settle(fill)
+        self._fill = fill
+        self._fill()
+        self._settle()
         return True
 
-    def _settle(self, fill: Callable[[], None]) -> None:
+    def _settle(self) -> None:
         """For a second, fill the views again whenever their size has changed."""
         import qt
 
+        if self._timer is None:
+            self._timer = qt.QTimer()
+            self._timer.setInterval(SETTLING[1])
+            self._timer.timeout.connect(self._look)
         self._looks, self._sizes = 0, self._present_sizes()
-        self._timer = qt.QTimer()
-        self._timer.setInterval(SETTLING[1])
-
-        def look() -> None:
-            self._looks += 1
-            if self._looks >= SETTLING[0] or not self.shown:
-                self._timer.stop()
-            if self.shown and self._present_sizes() != self._sizes:
-                self._sizes = self._present_sizes()
-                fill()
-
-        self._timer.timeout.connect(look)
         self._timer.start()
+
+    def _look(self) -> None:
+        self._looks += 1
+        if self._looks >= SETTLING[0] or not self.shown:
+            self._timer.stop()
+        if self.shown and self._present_sizes() != self._sizes:
+            self._sizes = self._present_sizes()
+            self._fill()
 
     def _present_sizes(self) -> list[tuple[int, ...]]:
         nodes = slicer.util.getNodesByClass("vtkMRMLSliceNode")
@@ -77,8 +79,10 @@ class OwnLayout:
             return
         if layout.IsLayoutDescription(self._number):
             layout.SetLayoutDescription(self._number, xml)
-        else:
-            layout.AddLayoutDescription(self._number, xml)
+            return
+        layout.AddLayoutDescription(self._number, xml)
+        if layout.GetViewArrangement() == self._number:
+            layout.SetViewArrangement(self._number)  # it was shown, empty, before it was known
 
     def hide(self) -> None:
         if self.shown:

@@ -141,6 +141,7 @@ class Monitor:
         for name, curves in self._curves.items():
             view = self._plot_view(f"{PLOT}{name}")
             if view is not None and curves.chart is not None:
+                view.SetDoPropagatePlotChartSelection(False)  # nor does the chart of another module
                 view.SetPlotChartNodeID(curves.chart.GetID())
 
     def _plot_view(self, tag: str) -> Any:

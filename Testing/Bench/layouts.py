@@ -133,20 +133,20 @@ class qSlicerLayoutManager(QtCore.QObject):
     def _arrange(self, caller: object = None, event: str = "") -> None:
         """Show the layout that the layout node names, or the views of it that were enlarged; none if it is unknown."""
         arrangement = self._node.GetViewArrangement()
-        known = self._node.IsLayoutDescription(arrangement)
-        description = self._node.GetLayoutDescription(arrangement) if known else "<layout/>"
+        described = self._node.IsLayoutDescription(arrangement) and self._node.GetLayoutDescription(arrangement)
+        description = self._node.GetCurrentLayoutDescription()
+        try:
+            ElementTree.fromstring(described or "<layout/>")
+        except ElementTree.ParseError as error:  # Slicer logs it and shows nothing
+            faults.record(faults.OBSERVER, f"layout {arrangement} is not well-formed XML: {error}")
         for number in range(self._node.GetNumberOfMaximizedViewNodes()):
             view = self._node.GetMaximizedViewNode(number)
             if view is not None:
                 description = self._logic.GetMaximizedViewLayoutDescription(view, description)
-        if not description or (self._node.GetViewArrangement(), description) == self._arrangement:
+        if (arrangement, description) == self._arrangement:
             return
-        self._arrangement = (self._node.GetViewArrangement(), description)
-        try:
-            root = ElementTree.fromstring(description)
-        except ElementTree.ParseError as error:  # Slicer logs it and shows nothing
-            faults.record(faults.OBSERVER, f"layout {self._node.GetViewArrangement()} is not well-formed XML: {error}")
-            return
+        self._arrangement = (arrangement, description)
+        root = ElementTree.fromstring(description or "<layout/>")
         self._shown = []
         for widget in self._widgets.values():
             widget.setParent(None)
