@@ -199,14 +199,22 @@ class C2SDenoiseTrainLogic(ScriptedLoadableModuleLogic):
         return trainrun.Training(plan, False, onChange, onEnd, report)
 
     def resume(
-        self, folder: Any, wait: bool = True, report: bool = True, onChange: Any = None, onEnd: Any = None
+        self,
+        folder: Any,
+        wait: bool = True,
+        device: str = "",
+        report: bool = True,
+        onChange: Any = None,
+        onEnd: Any = None,
     ) -> trainrun.Training:
         """Go on with a training that was stopped or that crashed: its folder (`.training`) or its model file.
 
-        Also with one that `c2s train` has begun, and the other way round.
+        Also with one that `c2s train` has begun, and the other way round. `device`: empty for that of before.
         """
         closing.watch()
-        started = trainrun.Training(Record.load(folder), True, onChange, onEnd, report)
+        plan = Record.load(folder)
+        plan.device = device or plan.device
+        started = trainrun.Training(plan, True, onChange, onEnd, report)
         return self._waited(started) if wait else started
 
     def _waited(self, started: trainrun.Training) -> trainrun.Training:

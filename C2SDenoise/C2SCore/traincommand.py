@@ -169,7 +169,7 @@ def _scans(paths: Sequence[str]) -> list[tuple[str, bool]]:
 
 @contextmanager
 def stop_by_interrupt() -> Iterator[threading.Event]:
-    """The first Ctrl-C sets the event and says so; the second interrupts as ever."""
+    """The first Ctrl-C, or a cluster's word that the time is up, sets the event and says so; the second interrupts."""
     stopped = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield stopped
@@ -181,8 +181,9 @@ def stop_by_interrupt() -> Iterator[threading.Event]:
         stopped.set()
         print("Stopping; the best model so far is kept. Press Ctrl-C again to stop at once.", file=sys.stderr)
 
-    before = signal.signal(signal.SIGINT, handle)
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stopped
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -141,7 +141,10 @@ class Panel:
 
     def _resume(self, folder: str, changed: Any, ended: Any) -> Training:
         self._install()
-        return self.logic.resume(folder, wait=False, report=self._parameters.report, onChange=changed, onEnd=ended)
+        p = self._parameters
+        return self.logic.resume(
+            folder, wait=False, device=p.device.value, report=p.report, onChange=changed, onEnd=ended
+        )
 
     def _card(self, cases: list[matching.Case]) -> dict[str, Any]:
         p = self._parameters

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from C2SCore import config, events, measuring, model, recorded, state, trainjobs
+from C2SCore import config, events, measuring, model, recorded, state, traincommand, trainjobs
 from C2SCore.card import read_card
 from C2SCore.cli import main
 from C2SCore.errors import Cancelled, UserError
@@ -269,6 +270,17 @@ def test_c2s_train_resumes_what_slicer_began(tmp_path: Path, capsys) -> None:
     assert same(out, whole) and read_card(out).note == "by hand" and read_card(out).trained_on == ("p0", "p1")
     assert c2s("--out", tmp_path / "never.safetensors", "--resume") == 2
     assert "no training 'never' to resume" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_cluster_whose_time_is_up_and_ctrl_c_end_it_well(number: signal.Signals, capsys) -> None:
+    before = signal.getsignal(number)
+    with traincommand.stop_by_interrupt() as stopped:
+        signal.raise_signal(number)
+        assert stopped.is_set() and "is kept" in capsys.readouterr().err
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+    assert signal.getsignal(number) is before
 
 
 def test_a_folder_with_a_broken_scan_and_a_mask_is_trained_on(tmp_path: Path, capsys) -> None:
