@@ -35,6 +35,7 @@ ROUNDS = 3
 # Of what the rounds end at. On simulated noise they end 1 to 4 % high up to an SNR of 12, and higher where there is
 # less noise: finest anatomy, and what noise the reference itself has, are taken for noise too.
 MODEST = ((12.0, 0.97), (20.0, 0.91))  # (SNR, factor); between them linear in log SNR
+AGREES = (0.75, 1.01)  # level in the empty space over the one in tissue, between which the former is taken
 PROBE_STEP = 0.3  # of sigma: well above the rounding of bfloat16, small enough for a derivative
 TRUSTED = 1.12  # first estimate over the refined one, up to which it is taken for noise alone
 ENOUGH = 0.5  # of the largest slice's tissue, below which a slice does not speak for itself
@@ -83,7 +84,11 @@ def measure(volume: np.ndarray, given: np.ndarray | None, kind: str, passes: Sli
         shape = _refined_shape(part, mask, sigma, shape, spectrum, magnitude, passes)
         sigma = refine(part, mask, sigma, shape, spectrum, magnitude, passes)
     if passes is not None:
-        sigma *= _modesty(signal / sigma)
+        # A magnitude's empty space shows nothing but noise, and the stabilising transform hinges on it; but ghosts,
+        # or tissue whose noise is another, make it speak for itself alone.
+        empty = noise.background_sigma(part, mask) if magnitude and shape is None else 0.0
+        trusted = AGREES[0] < empty / sigma < AGREES[1]
+        sigma = empty if trusted else sigma * _modesty(signal / sigma, magnitude)
     if given is not None:
         levels = np.broadcast_to(given, (len(volume),)) if given.ndim == 0 else given
     else:
@@ -98,7 +103,10 @@ def measure(volume: np.ndarray, given: np.ndarray | None, kind: str, passes: Sli
     return Measured(sigma, signal, levels, magnitude, spectrum, independent)
 
 
-def _modesty(snr: float) -> float:
+def _modesty(snr: float, magnitude: bool) -> float:
+    """Factor on what the rounds end at; with magnitudes, too low a level would leave speckle in empty space."""
+    if magnitude:
+        return MODEST[0][1]
     ratios, factors = zip(*MODEST)
     return float(np.interp(np.log(max(snr, 1e-9)), np.log(ratios), factors))
 

@@ -18,6 +18,7 @@ WINDOW = 13  # pixels: side of the squares in which the noise is measured
 QUANTILE = 0.1  # of the squares, flattest first, that decide
 MAX_SLICES = 24
 BACKGROUND_SLICES = 12  # that tell magnitudes from additive noise
+RAYLEIGH_MEDIAN = 1.1774  # of sigma
 SMALLEST = 16  # pixels: with fewer, a spectrum says nothing
 
 
@@ -246,12 +247,9 @@ def is_magnitude(volume: np.ndarray, mask: np.ndarray, sigma: float) -> bool:
     """
     if sigma <= 0 or volume.min() < 0:
         return False
-    few = slice(None, None, max(1, len(volume) // BACKGROUND_SLICES))
-    volume, mask = volume[few], mask[few]
-    away = box_mean(mask, 9) == 0
-    if away.sum() < 500:
+    values = _background(volume, mask)
+    if values.size < 500:
         return False
-    values = volume[away]
     # Zeros beyond what rounding to whole numbers makes: the background was masked, or windowed to a range that
     # begins above 0. Then an
     # unknown offset is gone, and the statistics of a magnitude no longer hold.
@@ -262,7 +260,21 @@ def is_magnitude(volume: np.ndarray, mask: np.ndarray, sigma: float) -> bool:
     middle = np.median(values)
     spread = np.quantile(values, 0.75) - np.quantile(values, 0.25)
     # Rayleigh: median 1.177 sigma, interquartile range 0.906 sigma.
-    return bool(0.7 < middle / (1.177 * sigma) < 1.4 and 0.6 < spread / (0.906 * sigma) < 1.6)
+    return bool(0.7 < middle / (RAYLEIGH_MEDIAN * sigma) < 1.4 and 0.6 < spread / (0.906 * sigma) < 1.6)
+
+
+def background_sigma(volume: np.ndarray, mask: np.ndarray) -> float:
+    """sigma from the empty space of a magnitude image (K, J, I), where noise is Rayleigh distributed; 0 if there is
+    none.
+    """
+    values = _background(volume, mask)
+    return float(np.median(values)) / RAYLEIGH_MEDIAN if values.size >= 500 else 0.0
+
+
+def _background(volume: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Voxels of some slices, 4 pixels and more away from the foreground `mask`."""
+    few = slice(None, None, max(1, len(volume) // BACKGROUND_SLICES))
+    return volume[few][box_mean(mask[few], 9) == 0]
 
 
 def slice_correlation(volume: np.ndarray, mask: np.ndarray, spectrum: Spectrum) -> float:

@@ -7,6 +7,7 @@ import pytest
 
 from C2SCore import noise
 from C2SCore.noise import (
+    background_sigma,
     estimate_sigma,
     estimate_slice_sigmas,
     estimate_spectrum,
@@ -104,6 +105,12 @@ def test_magnitude_is_told_from_additive_noise() -> None:
     for rician in (False, True):
         volume = _noisy(10.0, rician=rician)
         assert is_magnitude(volume, foreground(volume), 10.0) is rician
+
+
+def test_level_from_empty_space() -> None:
+    volume = _noisy(10.0, rician=True)
+    assert background_sigma(volume, foreground(volume)) == pytest.approx(10.0, rel=0.02)
+    assert background_sigma(volume, np.ones(volume.shape, dtype=bool)) == 0
 
 
 def test_masked_or_windowed_background_is_no_magnitude() -> None:
