@@ -300,7 +300,8 @@ def test_all_bad_scans_are_named_at_once_and_optional_ones_left_out(tmp_path: Pa
         tmp_path / "m.safetensors",
         emit=lambda m: said.append(m.text) if isinstance(m, Log) else None,
     )
-    assert len(said) == 7 and said[0].startswith("Left out: flat0")
+    assert said[0].startswith("Left out: flat0") and said[6].startswith("Left out: flat6")
+    assert len(said) == 8 and said[7].startswith("Only 6 slices")
     assert model.load(out).card.trained_on == ("good",)
     with pytest.raises(UserError, match="any of the scans"):
         train(cases[1:], TINY, tmp_path / "n.safetensors")
