@@ -7,6 +7,10 @@ from torch import Tensor, nn
 
 from C2SCore.network import SIZES, UNet
 
+# Signal over noise of a slice, as the network is told it. An empty slice has less than training ever shows, and there a
+# network invents.
+LEAST_RATIO = 0.5
+
 
 class Denoiser(nn.Module):
     """h(x, sigma, aux): the estimate of x_0 = E[x_0 | x at noise level sigma].
@@ -47,7 +51,7 @@ class Denoiser(nn.Module):
         if sigma_data is None:
             sigma_data = measure_sigma_data(x, sigma)
         mean_sigma = sigma.mean(dim=(1, 2, 3))
-        ratio = (sigma_data / mean_sigma).clamp(min=0.1)
+        ratio = (sigma_data / mean_sigma).clamp(min=LEAST_RATIO)
         u = x / sigma
         if self.auxiliary_channels:
             if aux is None:
