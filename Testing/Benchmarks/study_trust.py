@@ -25,7 +25,7 @@ from C2SCore.quality import residual_checks
 
 BINS = 8  # of the predicted deviation
 LESIONS = 12  # of each size and contrast
-BLURS = (0.3, 0.5, 0.7, 1.0, 1.5)  # pixels, of our result
+BLURS = (0.3, 0.4, 0.5, 0.7, 1.0, 1.5)  # pixels, of our result
 TOO_HIGH = (1.25, 1.5, 2.0)  # times the true sigma
 LITTLE = 0.5  # dB
 
