@@ -27,9 +27,7 @@ def check_complete(path: Path) -> None:
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path} is damaged ({error}); it must be a complete NIfTI file. Copy it again.") from error
     if found < expected:
-        raise UserError(
-            f"{path} is cut short: its header promises {expected} bytes, it holds {found}. Copy it again."
-        )
+        raise UserError(f"{path} is cut short: its header promises {expected} bytes, it holds {found}. Copy it again.")
 
 
 def _expected_size(header: bytes, path: Path) -> int:
