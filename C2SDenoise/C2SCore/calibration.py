@@ -13,7 +13,7 @@ high-pass filter upwards, is what h knows.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -52,6 +52,10 @@ class Measured:
     magnitude: bool
     spectrum: Spectrum
     independent_slices: bool
+
+    def lowered(self, sigma: float) -> Measured:
+        """The same with another level."""
+        return replace(self, sigma=sigma, levels=self.levels * np.float32(sigma / self.sigma))
 
 
 def measure(volume: np.ndarray, given: np.ndarray | None, kind: str, passes: SlicePass | None) -> Measured:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -32,12 +33,13 @@ class Options:
     """What the caller wants.
 
     sigma: "auto", a number, one per slice (K,), or a map (K, J, I), in the scan's unit. noise: "auto", "gaussian" or
-    "rician".
+    "rician". sigma_limit: what is known to be too much, for "auto".
     detail: 0 (all noise removed) to 1 (the source); in between the straight line of `gdsm.detail`, detail =
     sigma_target^2 / sigma_d^2.
     """
 
     sigma: str | float | np.ndarray = "auto"
+    sigma_limit: float = math.inf
     noise: str = "auto"
     detail: float = 0.0
     device: str = "auto"
@@ -101,6 +103,9 @@ def denoise(
     passes = SlicePass(model.denoiser, device, say=warnings.append)
     given = None if isinstance(options.sigma, str) else np.asarray(options.sigma, dtype=np.float32)
     found = measure(voxels, given, options.noise, passes)
+    if given is None and found.sigma > options.sigma_limit:
+        warnings.append(f"Repeated frames show that the noise is at most {options.sigma_limit:.3g}: that is taken.")
+        found = found.lowered(options.sigma_limit)
     progress("measure", 1, 1)
     numbers: dict[str, Any] = {
         "sigma": found.sigma,

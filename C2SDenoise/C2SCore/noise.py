@@ -7,6 +7,8 @@ frequencies that were acquired and are high along both in-plane axes, where anat
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +19,7 @@ BINS = 65  # frequencies 0 ... 0.5 cycles per pixel
 WINDOW = 13  # pixels: side of the squares in which the noise is measured
 QUANTILE = 0.1  # of the squares, flattest first, that decide
 MAX_SLICES = 24
+REPEATED_PAIRS = 4
 BACKGROUND_SLICES = 12  # that tell magnitudes from additive noise
 RAYLEIGH_MEDIAN = 1.1774  # of sigma
 SMALLEST = 16  # pixels: with fewer, a spectrum says nothing
@@ -239,6 +242,17 @@ def pair_sigma(first: np.ndarray, second: np.ndarray) -> float:
         d = a[m] - gain * (b[m] - b[m].mean()) - a[m].mean()
         differences.append(1.4826 * np.median(np.abs(d - np.median(d))) / np.sqrt(2))
     return float(np.median(differences)) if differences else 0.0
+
+
+def repeated_sigma(frames: Sequence[np.ndarray]) -> float:
+    """The most that the noise can be, from the frames (K, J, I) of one scan; infinite for a single frame.
+
+    What differs between two frames is noise, and whatever moved or changed besides. The least of a few pairs of
+    neighbours counts; of either direction the larger, since matching a strong frame to a weak one shrinks its noise.
+    """
+    pairs = range(0, len(frames) - 1, max(1, (len(frames) - 1) // REPEATED_PAIRS))
+    found = [max(pair_sigma(frames[n], frames[n + 1]), pair_sigma(frames[n + 1], frames[n])) for n in pairs]
+    return min((sigma for sigma in found if sigma > 0), default=math.inf)
 
 
 def is_magnitude(volume: np.ndarray, mask: np.ndarray, sigma: float) -> bool:

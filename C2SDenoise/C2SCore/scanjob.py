@@ -82,7 +82,7 @@ def check_job(job: ScanJob) -> None:
 
 def run(job: ScanJob, progress: Progress | None = None, cancelled: Callable[[], bool] | None = None) -> dict[str, Any]:
     """Does the job and returns its report (JSON-able); raises `UserError` before any long work if it cannot be done."""
-    from C2SCore import denoising
+    from C2SCore import denoising, noise
 
     progress = progress or (lambda stage, done, total: None)
     check_job(job)
@@ -94,6 +94,7 @@ def run(job: ScanJob, progress: Progress | None = None, cancelled: Callable[[], 
     auxiliary = [on_grid(files.read_one(path), frames[0], messages).voxels for path in job.auxiliary]
     options = denoising.Options(
         sigma=_sigma(job.sigma, frames[0], messages),
+        sigma_limit=noise.repeated_sigma([frame.voxels for frame in frames]),
         noise=job.noise,
         detail=job.detail,
         device=job.device,

@@ -332,3 +332,12 @@ def test_empty_slices_come_out_empty(kind: str) -> None:
     clean[0] = clean[3] = 0
     result = denoise(noisy(clean, 70.0, kind), load("default"), Options(sigma=70.0, noise=kind)).estimate
     assert all(np.sqrt(np.mean(result[k] ** 2)) < 0.3 * 70 for k in (0, 3))
+
+
+def test_frames_that_repeat_bound_the_level() -> None:
+    scan = _scan((6, 96, 96), sigma=5.0)
+    free = denoise(scan, _model(Bright), Options(device="cpu"))
+    bound = denoise(scan, _model(Bright), Options(device="cpu", sigma_limit=0.5 * free.sigma))
+    assert bound.sigma == pytest.approx(0.5 * free.sigma)
+    assert bound.levels == pytest.approx(0.5 * free.levels, rel=1e-5)
+    assert any("Repeated frames" in w for w in bound.warnings) and free.warnings != bound.warnings

@@ -94,6 +94,14 @@ def test_level_from_two_repetitions_with_another_gain_and_offset() -> None:
     assert pair_sigma(_noisy(8.0, 1), 1.3 * _noisy(8.0, 2) + 20) == pytest.approx(8.0, rel=0.05)
 
 
+def test_repeated_frames_bound_the_level() -> None:
+    frames = [_noisy(8.0, seed) for seed in range(3)]
+    assert noise.repeated_sigma(frames) == pytest.approx(8.0, rel=0.05)
+    assert noise.repeated_sigma([frames[0], 0.2 * frames[1]]) >= 7.5  # another contrast, weaker with its noise
+    assert noise.repeated_sigma([frames[0], np.roll(frames[1], 6, axis=2)]) > 9  # the patient moved
+    assert noise.repeated_sigma(frames[:1]) == float("inf")
+
+
 def test_foreground_is_the_tissue() -> None:
     truth = _phantom() > 0
     found = foreground(_noisy(20.0))
