@@ -1,16 +1,27 @@
-"""Empty space around the patient: what is removed there must be zero on average."""
+"""Empty space around the patient: what is removed there must be zero on average, or nothing where it was masked."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from C2SCore.noise import box_mean
+from C2SCore.noise import box_mean, foreground
 
 DARK = 0.5  # of sigma: local mean of the estimate below which there is nothing
 FADE = 1.5  # of sigma: estimate from which nothing is changed
 SAMPLED = 32  # slices that decide
 FEWEST = 2000  # pixels
 LARGEST = 0.1  # of sigma: a larger offset is no leftover light of the network but a background that is not empty
+
+
+MASKED = 0.95  # fraction of zeros away from tissue from which a scan was masked, as by brain extraction
+
+
+def keep_masked(source: np.ndarray, estimate: np.ndarray) -> None:
+    """Where `source` (K, J, I) was set to 0 by a mask, set `estimate` to 0, in place: there was no noise."""
+    few = slice(None, None, max(1, len(source) // SAMPLED))
+    away = source[few][box_mean(foreground(source[few]), 9) == 0]
+    if away.size >= FEWEST and (away == 0).mean() > MASKED:
+        estimate[source == 0] = 0
 
 
 def centre_background(source: np.ndarray, estimate: np.ndarray, levels: np.ndarray) -> float:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from C2SCore import rician
-from C2SCore.background import centre_background
+from C2SCore.background import centre_background, keep_masked
 from C2SCore.calibration import measure
 from C2SCore.device import choose_device
 from C2SCore.errors import Cancelled, UserError
@@ -165,6 +165,7 @@ def denoise(
         progress("denoise", rows.stop, count)
     if not found.magnitude:
         centre_background(voxels, estimate, found.levels)
+        keep_masked(voxels, estimate)
     if uncertainty is not None:
         generator = torch.Generator().manual_seed(0)
         for first in range(0, count, step):

@@ -341,3 +341,12 @@ def test_frames_that_repeat_bound_the_level() -> None:
     assert bound.sigma == pytest.approx(0.5 * free.sigma)
     assert bound.levels == pytest.approx(0.5 * free.levels, rel=1e-5)
     assert any("Repeated frames" in w for w in bound.warnings) and free.warnings != bound.warnings
+
+
+def test_masked_space_stays_zero() -> None:
+    scan = _scan((6, 96, 96), sigma=5.0)
+    tissue = scan > 50
+    masked = np.where(tissue, scan, 0).astype(np.float32)
+    options = Options(sigma=5.0, noise="gaussian", device="cpu")
+    assert (denoise(masked, _model(Bright), options).estimate[~tissue] == 0).all()
+    assert (denoise(scan, _model(Bright), options).estimate[~tissue] != 0).any()
