@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 SLICES = 3  # held-back slices that are shown
 BM3D_SECONDS = 60.0  # for its share of the noise left; on a processor it takes seconds for a patch
+MARGIN, ERRORS = 0.05, 3  # share (0.2 dB) and standard errors, of patches that overlap, below which none is better
 SHOWN_NOISE = 2.5  # standard deviations at which the picture of what was removed saturates
 STYLE = (
     "body{font:15px sans-serif;max-width:60em;margin:2em auto;padding:0 1em;color:#222}table{border-collapse:collapse}"
@@ -166,8 +167,8 @@ def _numbers(own: _Contender, rival: _Contender | None, held: bool) -> dict[str,
         return numbers | {"sentence": f"{left}."}
     numbers |= {"score_compared": rival.score, "compared": rival.name}
     difference = own.left - rival.left  # on the same patches, with the same probes
-    unsure = max(0.02 * abs(rival.score), 2 * float(difference.std()) / np.sqrt(len(difference)))
-    verdict = "the two are equally good."
+    unsure = max(MARGIN * abs(rival.score), ERRORS * float(difference.std()) / np.sqrt(len(difference)))
+    verdict = "there is no clear difference."
     if difference.mean() < -unsure:
         verdict = "the new model is better."
     elif difference.mean() > unsure:
@@ -260,7 +261,7 @@ def _comparison(contenders: Sequence[_Contender]) -> str:
 
 def _percent(left: np.ndarray) -> str:
     """An estimate may fall below 0 where next to nothing is left."""
-    return f"{max(0.0, 100 * left.mean()):.0f} %"
+    return f"{max(0.0, 100 * left.mean()):.1f} %"
 
 
 def _figures(plane: np.ndarray, sigma: float, contenders: Sequence[_Contender], n: int) -> list[str]:

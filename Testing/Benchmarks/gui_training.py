@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 SNR = {"single": 8.0, "contrasts": 5.0}
 PATTERN = "{case}_{contrast}"
 TARGET = 0.5  # dB that the helping contrasts shall give
-CLAIMS = {"is better": 1, "is not better": -1, "equally good": 0}  # in the report's sentence
+CLAIMS = {"is better": 1, "is not better": -1, "no clear difference": 0}  # in the report's sentence
 
 
 @dataclass
@@ -198,7 +198,7 @@ def slicer_facts(user: Researcher) -> dict[str, Any]:
 def honest(said: str, gain: dict[str, dict[str, float]]) -> dict[str, Any]:
     """Does the report's verdict against the bundled model hold on the session that was not trained on?
 
-    `says` is 1 (better), 0 (equally good) or -1 (not better); `truth` likewise, by noise left in the foreground, where
+    `says` is 1 (better), 0 (no clear difference) or -1 (not better); `truth` likewise, by noise left in the foreground, where
     2 % of difference or a p of 0.05 is needed to call one better; `holds` is false where they contradict each other.
     """
     says = next((value for words, value in CLAIMS.items() if words in said), None)

@@ -116,9 +116,9 @@ def test_the_report_shows_the_same_numbers_of_every_method(tmp_path, monkeypatch
     cells = [re.findall("<t[hd]>(.*?)</t[hd]>", row) for row in rows]
     assert cells[0][1] == f"noise left, {FEWEST} patches" and [row[0] for row in cells[1:]] == ["m", "tiny", "BM3D"]
     assert {len(row) for row in cells} == {8} and cells[3][2] == "–"
-    assert all(re.fullmatch(r"\d+ %", row[1]) for row in cells[1:])
+    assert all(re.fullmatch(r"\d+\.\d %", row[1]) for row in cells[1:])
     assert all(re.fullmatch(r"-?\d\.\d\d", value) for row in cells[1:] for value in row[4:7])
-    assert 30 < int(cells[3][1].split()[0]) < 100  # a mean of three leaves a third of the noise, and blurs
+    assert 30 < float(cells[3][1].split()[0]) < 100  # a mean of three leaves a third of the noise, and blurs
     assert "tried on the first" in text
 
 
@@ -142,6 +142,18 @@ def test_repetitions_are_held_back_together():
     held = hold_back(cases, 0.3, seed=0)
     assert held and {k for c, k in held if c == 0} == {k for c, k in held if c == 1}
     assert {k for c, k in held if c == 0} or {k for c, k in held if c == 2}
+
+
+@pytest.mark.parametrize(("gain", "says"), [(0.007, "no clear"), (0.2, "is better"), (-0.2, "is not better")])
+def test_a_model_is_called_better_only_by_a_clear_margin(gain, says):
+    """Steady on every patch: 0.03 dB are no difference, 1 dB is one."""
+    theirs = np.random.default_rng(0).uniform(0.1, 0.16, 32)
+    own, rival = (trainreport._Contender(name, left) for name, left in (("new", theirs * (1 - gain)), ("old", theirs)))
+    own.checks = [{"snr_gain_db": 8.0}]
+    sentence = trainreport._numbers(own, rival, True)["sentence"]
+    assert says in sentence and f"leaves {100 * own.score:.1f} %" in sentence
+    own.left = rival.left - 0.02 + 0.2 * np.resize([1.0, -1.0], 32)  # a gain on average, by chance
+    assert "no clear difference" in trainreport._numbers(own, rival, True)["sentence"]
 
 
 def test_words_of_others_are_escaped_in_the_report():
