@@ -40,6 +40,8 @@ from C2SCore.state import (
 )
 
 VALIDATION_PATCHES = 48
+LOOKS = 20  # at least so many validations in a training, however slow the machine
+LOOK_STEPS = 5  # but never closer than this because of `LOOKS`: a validation costs about as much as a step
 REPORT_SECONDS = 0.5
 FIRST_CHECKPOINT = 5.0  # seconds, then every `checkpoint_every`: a kill soon after the start loses little, too
 
@@ -199,6 +201,7 @@ class _Run:
         self.best_value, self.best_step = math.inf, 0
         self.history: list[dict[str, float]] = []
         self.losses: list[float] = []  # since the last validation
+        self.judged: tuple[int, float] = (0, 0.0)  # step and elapsed at the last validation
         self.case, self.slice = held[0] if held else (0, int(cases[0].slices[len(cases[0].slices) // 2]))
         self.cases = cases
         if saved is not None:
@@ -243,7 +246,7 @@ class _Run:
                 reported = now
                 left = self.elapsed * (1 / max(self.fraction(), 1e-9) - 1)
                 emit(Progress("", "train", self.step, config.steps, left, self.device.type))
-            if self.step % config.validate_every == 0 or self.fraction() >= 1:
+            if self.step % config.validate_every == 0 or self.fraction() >= 1 or self.overdue():
                 self.judge(folder, emit)
             if now >= due:
                 due = now + config.checkpoint_every
@@ -254,8 +257,17 @@ class _Run:
 
     def fraction(self) -> float:
         """How much of the budget is used, 0 to 1: of the steps, and of the minutes if there are any."""
-        used = self.step / self.config.steps
-        return max(used, self.elapsed / (60 * self.config.minutes)) if self.config.minutes else used
+        return self.share(self.step, self.elapsed)
+
+    def share(self, steps: int, seconds: float) -> float:
+        """The part of the budget that so many steps and seconds are."""
+        used = steps / self.config.steps
+        return max(used, seconds / (60 * self.config.minutes)) if self.config.minutes else used
+
+    def overdue(self) -> bool:
+        """Whether so much of the budget went by since the last validation that the user has waited too long."""
+        steps, seconds = self.step - self.judged[0], self.elapsed - self.judged[1]
+        return steps >= LOOK_STEPS and self.share(steps, seconds) >= 1 / LOOKS
 
     def advance(self) -> float:
         """One step of the optimizer; returns the loss."""
@@ -281,6 +293,7 @@ class _Run:
     def judge(self, folder: RunFolder, emit: Callable[[Message], None]) -> None:
         """Validate the averaged weights, keep them if they are the best, report."""
         value = self.validate()
+        self.judged = (self.step, self.elapsed)
         if value < self.best_value:
             self.best_value, self.best_step = value, self.step
             self.best = {name: t.detach().clone() for name, t in self.average.state_dict().items()}
@@ -329,6 +342,7 @@ class _Run:
         facts |= {
             "history": self.history,
             "losses": self.losses,
+            "judged": self.judged,
             "network": self.denoiser.size,
             "random": random_state(self.rng, self.generator),
             "config": self.config.to_dict(),
@@ -350,6 +364,7 @@ class _Run:
         self.step, self.elapsed, self.history = facts["step"], facts["elapsed"], facts["history"]
         self.best_value = math.inf if facts["best_value"] is None else facts["best_value"]
         self.best_step, self.losses = facts["best_step"], list(facts.get("losses", []))
+        self.judged = tuple(facts.get("judged", (0, 0.0)))
         restore_random(self.rng, self.generator, facts["random"])
 
     def final_card(self) -> Card:

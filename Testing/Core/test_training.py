@@ -97,12 +97,18 @@ from pathlib import Path
 import test_training as here
 from C2SCore import training
 training.FIRST_CHECKPOINT = 0.01
+training.LOOKS = 1
 here.train(here._cases(), here.UNSEEN, Path(sys.argv[1]))
 """
 UNSEEN = TINY.replace(steps=60, validate_every=60, checkpoint_every=3600.0)  # not validated before its end
 
 
-def test_killed_soon_after_the_start_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
+@pytest.fixture
+def one_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "LOOKS", 1)
+
+
+def test_killed_soon_after_the_start_and_resumed_equals_uninterrupted(tmp_path: Path, one_look: None) -> None:
     """A real kill, after the first checkpoint and before the first validation."""
     assert training.FIRST_CHECKPOINT <= 10
     whole, killed = tmp_path / "whole.safetensors", tmp_path / "killed.safetensors"
@@ -127,7 +133,48 @@ def test_killed_soon_after_the_start_and_resumed_equals_uninterrupted(tmp_path: 
     assert histories[0] == histories[1] and len(histories[0]) == 1
 
 
-def test_stopped_before_the_first_validation_keeps_what_a_checkpoint_has(tmp_path: Path) -> None:
+def test_a_slow_training_is_validated_often_and_resumed_at_the_same_steps(tmp_path: Path) -> None:
+    recipe = TINY.replace(steps=110, validate_every=1000)
+    whole, parts, calls = tmp_path / "whole.safetensors", tmp_path / "parts.safetensors", 0
+
+    def stop_after_eight() -> bool:
+        nonlocal calls
+        calls += 1
+        return calls > 9
+
+    train(_cases(), recipe, parts, cancelled=stop_after_eight)
+    train(_cases(), recipe, parts, resume=True)
+    train(_cases(), recipe, whole)
+    seen = [
+        [point["step"] for point in state.load_state(run_folder(path) / "state.safetensors")[1]["history"]]
+        for path in (whole, parts)
+    ]
+    assert seen[0] == seen[1] == [*range(6, 110, 6), 110]
+    a, b = _weights(whole), _weights(parts)
+    assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_a_budget_of_time_is_looked_at_twenty_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps of two seconds each, by a clock that the test turns; also across a stop."""
+    now = 0.0
+    advance = training._Run.advance
+
+    def slow(run: training._Run) -> float:
+        nonlocal now
+        now += 2.0
+        return advance(run)
+
+    monkeypatch.setattr(training.time, "monotonic", lambda: now)
+    monkeypatch.setattr(training._Run, "advance", slow)
+    recipe = TINY.replace(steps=1_000_000, minutes=4.0, validate_every=250)
+    out = tmp_path / "m.safetensors"
+    train(_cases(), recipe, out, cancelled=lambda: now >= 18)
+    train(_cases(), recipe, out, resume=True)
+    _, facts = state.load_state(run_folder(out) / "state.safetensors")
+    assert [point["step"] for point in facts["history"]] == list(range(6, 121, 6))
+
+
+def test_stopped_before_the_first_validation_keeps_what_a_checkpoint_has(tmp_path: Path, one_look: None) -> None:
     out, steps = tmp_path / "m.safetensors", 0
 
     def stop_after_seven() -> bool:
