@@ -26,11 +26,18 @@ Action = Callable[..., None]
 class DataPanel:
     """`act(function, ...)` runs a function and shows what goes wrong; `on_change` is called when the cases change.
 
-    `prepare` asks for the Python packages that reading scans needs.
+    `prepare` asks for the Python packages that reading scans needs; `on_read` is called when scans were read.
     """
 
-    def __init__(self, ui: Any, act: Action, prepare: Callable[[], None], on_change: Callable[[], None]) -> None:
-        self.ui, self._act, self._prepare, self._on_change = ui, act, prepare, on_change
+    def __init__(
+        self,
+        ui: Any,
+        act: Action,
+        prepare: Callable[[], None],
+        on_change: Callable[[], None],
+        on_read: Callable[[], None],
+    ) -> None:
+        self.ui, self._act, self._prepare, self._on_change, self._read = ui, act, prepare, on_change, on_read
         self._parameters: Any = None
         self._updating = False
         self.table = ScanTable(ui.scanTable, self._edited)
@@ -53,8 +60,13 @@ class DataPanel:
 
     @property
     def helpers(self) -> list[str]:
-        """The helping contrasts, in their order."""
-        return list(json.loads(self._parameters.helpers)) if self._parameters and self._parameters.helpers else []
+        """The helping contrasts, in their order; none without a target."""
+        target = self._parameters.target if self._parameters else ""
+        return [name for name in self._ticked() if name != target] if target else []
+
+    def _ticked(self) -> list[str]:
+        """What was ticked; also what is no helper for now, because it is the target or there is none."""
+        return list(json.loads(self._parameters.helpers)) if self._parameters.helpers else []
 
     def set_parameters(self, parameters: Any) -> None:
         self._parameters = parameters
@@ -188,6 +200,8 @@ class DataPanel:
     def _inspected(self, problem: str) -> None:
         self._text = ""
         self.ui.readButton.setText(_("Read"))
+        if not problem:
+            self._read()
         self.update()
         if problem:
             self.ui.dataLabel.setText(problem)
@@ -230,7 +244,6 @@ class DataPanel:
     def _on_target(self, index: int) -> None:
         if self._parameters is not None and not self._updating and index >= 0:
             self._parameters.target = self.ui.targetBox.itemData(index)
-            self._keep_helpers()
             self.update()
 
     def _on_helper(self, item: Any) -> None:
@@ -242,7 +255,8 @@ class DataPanel:
         listed = self.ui.helpersList
         items = [listed.item(n) for n in range(listed.count)]
         ticked = [item.text() for item in items if item.checkState() == qt.Qt.Checked]
-        self._parameters.helpers = json.dumps([name for name in ticked if name != self._parameters.target])
+        hidden = [name for name in self._ticked() if name == self._parameters.target]
+        self._parameters.helpers = json.dumps(ticked + hidden)
 
 
 def plan_cases(cases: list[Case]) -> list[dict[str, Any]]:

@@ -31,7 +31,7 @@ class Panel:
         self._absent = install.missing([f"torch{install.TORCH}", *self._requirements])
         self._parameters: Any = None
         self._updating = False
-        self.data = DataPanel(ui, self.act, self._install, self.update)
+        self.data = DataPanel(ui, self.act, self._install, self.update, self._forget)
         self.recipe = RecipePanel(ui, self.act, self.update)
         self.train = TrainPanel(ui, self.act, self._start, self._resume)
         self._timing: job.Task | None = None
@@ -105,6 +105,10 @@ class Panel:
     def _fail(self, message: str) -> None:
         self.train.message = status.failed(message).replace("\n", "<br>")
         self.ui.statusLabel.setText(self.train.message)
+
+    def _forget(self) -> None:
+        """What went wrong before the scans were read is settled, or said again by the next try."""
+        self.train.message = ""
 
     # ---- starting
 
@@ -182,7 +186,8 @@ class Panel:
         def ended(ending: events.Message) -> None:
             if isinstance(ending, events.Done):
                 numbers = ending.numbers
-                text = _("about {time} on the {device} ({each} s per step)").format(
+                text = _("about {time} on the {device} ({steps} of {each} s)").format(
+                    steps=guidance.counted(round(numbers["seconds"] / numbers["seconds_per_step"]), "step"),
                     time=status.duration(numbers["seconds"]),
                     device=status.device_name(numbers["device"]),
                     each=f"{numbers['seconds_per_step']:.3g}",

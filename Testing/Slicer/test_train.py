@@ -21,8 +21,11 @@ def test_from_a_folder_to_a_model_in_use(bench, models, tmp_path, monkeypatch):
     without_bm3d(monkeypatch, tmp_path)
     denoise = bench.load_module(DENOISE)
     widget = open_train(bench, "from folder", report=True)
+    bench.click(widget.ui.startButton)
+    assert "There is no scan" in widget.ui.statusLabel.text
     read_folder(bench, widget, sessions(tmp_path / "scans ü", count=2))
     assert [widget.ui.scanTable.item(n, 0).text() for n in range(2)] == ["p1_T1W", "p2_T1W"]
+    assert "Ready to train on 2 scans" in widget.ui.statusLabel.text
     assert "2 of 2 scans, 8 slices" in widget.ui.dataLabel.text
     widget.ui.anatomyEdit.setText("phantom")
     training = start(bench, widget)
@@ -117,6 +120,11 @@ def test_contrasts_are_matched_and_copied_as_a_command(bench, models, tmp_path):
     ui.helpersList.item(0).setCheckState(qt.Qt.Checked)
     bench.process_events()
     assert "p1_T1W with p1_FLAIR" in ui.matchLabel.text and "p2 lacks FLAIR" in ui.matchLabel.text
+    for target in ("", "FLAIR", "T1W"):  # a helper that was ticked is ticked again when it can help again
+        ui.targetBox.setCurrentIndex(ui.targetBox.findData(target))
+        bench.process_events()
+        assert widget.panel.data.helpers == (["FLAIR"] if target == "T1W" else [])
+    assert ui.helpersList.item(0).checkState() == qt.Qt.Checked
     bench.click(ui.copyButton)
     line = qt.QApplication.clipboard().text()
     assert line.startswith("c2s train --data") and "p1_T1W.nrrd" in line and "p2" not in line and "--aux" in line
@@ -195,5 +203,5 @@ def test_the_card_is_edited_after_the_training(bench, models):
 def test_the_time_is_estimated_before(bench, models):
     widget = open_train(bench, settings={"initial": "", "steps": 1000, "minutes": 0.0, "patch": 32, "batch": 2})
     bench.click(widget.ui.estimateButton)
-    bench.wait_until(lambda: "per step" in widget.ui.estimateLabel.text, 60)
+    bench.wait_until(lambda: "1000 steps of" in widget.ui.estimateLabel.text, 60)
     assert widget.ui.estimateLabel.text.startswith("about ")
