@@ -116,6 +116,28 @@ def resolve(
     return TrainConfig.from_dict(nested(values))
 
 
+def elsewhere(values: Mapping[str, Any], overrides: Mapping[str, Any], minutes: float) -> dict[str, str]:
+    """Settings that a control above the table decides, and how to change them there; `values` and `minutes` as in
+    `resolve`, `overrides` what the user changed in the table.
+    """
+    found = {
+        "initial": "Choose it under Start from, above.",
+        "validation": "Set Hold back, above.",
+        "minutes": "Set the time, above.",
+    }
+    if values["initial"]:
+        found |= dict.fromkeys(
+            ("network", "neighbours"), "The model to start from decides this. Start from nothing, above, to choose it."
+        )
+    if minutes and "steps" not in overrides:
+        found["steps"] = "As many as the time allows. Put the time back to the recipe's, above, to choose the steps."
+    if "minutes" in overrides and not minutes:
+        del found["minutes"]
+    if "validation" in overrides:
+        del found["validation"]
+    return found
+
+
 def yaml_text(config: TrainConfig) -> str:
     """The recipe as YAML, one setting a line; `c2s train --config` and the panel read it."""
     lines = []

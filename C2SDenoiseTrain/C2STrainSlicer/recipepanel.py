@@ -26,6 +26,7 @@ class RecipePanel:
         self._parameters: Any = None
         self._updating = False
         self._shown: dict[str, Any] = {}
+        self._fixed: dict[str, str] = {}
         words = {
             "quick": _("Quick: a few scans, minutes"),
             "standard": _("Standard: a folder of scans, hours without a GPU"),
@@ -83,25 +84,40 @@ class RecipePanel:
             self._updating = False
 
     def _fill(self) -> None:
-        values, table = recipe.flat(self.config().to_dict()), self.ui.recipeTable
-        if values == self._shown:
+        values, table, p = recipe.flat(self.config().to_dict()), self.ui.recipeTable, self._parameters
+        self._name_budget()
+        changed = self.overrides
+        fixed = recipe.elsewhere(values, changed, p.minutes)
+        if values == self._shown and fixed == self._fixed:
             return
-        self._shown, changed = values, self.overrides
+        self._shown, self._fixed = values, fixed
         blocked = table.blockSignals(True)
         table.setRowCount(len(values))
         for number, (name, value) in enumerate(values.items()):
-            for column, text in enumerate((name, value if isinstance(value, str) else json.dumps(value))):
-                item = qt.QTableWidgetItem(text)
-                item.setToolTip(recipe.TOOLTIPS.get(name, name))
+            text = value if isinstance(value, str) else json.dumps(value)
+            if name == "steps" and name in fixed:
+                text = _("as many as fit")
+            for column, words in enumerate((name, text)):
+                item = qt.QTableWidgetItem(words)
+                item.setToolTip(f"{recipe.TOOLTIPS.get(name, name)} {fixed.get(name, '')}".strip())
                 flags = qt.Qt.ItemIsSelectable | qt.Qt.ItemIsEnabled
-                item.setFlags(flags | qt.Qt.ItemIsEditable if column == 1 else flags)
+                item.setFlags(flags | qt.Qt.ItemIsEditable if column == 1 and name not in fixed else flags)
                 font = item.font()
-                font.setBold(name in changed)
+                font.setBold(name in changed and name not in fixed)
                 item.setFont(font)
                 table.setItem(number, column, item)
         table.resizeColumnToContents(0)
         table.blockSignals(blocked)
         self.ui.resetButton.setEnabled(bool(changed))
+
+    def _name_budget(self) -> None:
+        """What the time of 0 stands for: the budget of the recipe itself."""
+        p = self._parameters
+        own = recipe.resolve(p.preset, p.recipeFile, self.overrides, p.initial)
+        text = _("{minutes} min (recipe)").format(minutes=f"{own.minutes:g}")
+        if not own.minutes:
+            text = _("{steps} steps (recipe)").format(steps=own.steps)
+        self.ui.minutesSpinBox.setSpecialValueText(text)
 
     def fill_models(self) -> None:
         """Models to start from."""
@@ -139,6 +155,10 @@ class RecipePanel:
         if self._parameters is None or self._updating or item.column() != 1:
             return
         name = list(self._shown)[item.row()]
+        if name in self._fixed:  # the mouse cannot, a script can
+            self._shown = {}
+            self._changed()
+            return
         before, kept = self._parameters.overrides, self.overrides
         kept[name] = recipe.parse(item.text(), self._shown[name])
         self._parameters.overrides = json.dumps(kept)

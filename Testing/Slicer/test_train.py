@@ -92,6 +92,7 @@ def test_the_recipe_can_be_changed_setting_by_setting(bench, models, tmp_path):
     widget.ui.minutesSpinBox.setValue(7)
     bench.process_events()
     assert value("minutes").text() == "7.0"
+    assert value("steps").text() == "as many as fit"
     path = tmp_path / "own.yaml"
     path.write_text("network: large\nsteps: 9\n")
     widget.ui.recipeFileEdit.setCurrentPath(str(path))
@@ -100,6 +101,41 @@ def test_the_recipe_can_be_changed_setting_by_setting(bench, models, tmp_path):
     path.write_text("netwerk: large\n")
     widget.ui.recipeFileEdit.setCurrentPath(str(path))
     assert "netwerk" in widget.ui.statusLabel.text
+
+
+def test_settings_that_a_control_decides_are_changed_there(bench, models):
+    """A cell of the table holds what is typed, or says where to go."""
+    import qt
+
+    widget = open_train(bench, settings={})
+    ui, table = widget.ui, widget.ui.recipeTable
+    names = [table.item(n, 0).text() for n in range(table.rowCount)]
+
+    def value(name):
+        return table.item(names.index(name), 1)
+
+    def editable(name):
+        return bool(value(name).flags() & qt.Qt.ItemIsEditable)
+
+    own = widget.panel.recipe.config()
+    assert ui.minutesSpinBox.text == (f"{own.minutes:g} min (recipe)" if own.minutes else f"{own.steps} steps (recipe)")
+    ui.initialBox.setCurrentIndex(ui.initialBox.findData("tiny"))
+    for name, where in (("minutes", "the time"), ("validation", "Hold back"), ("network", "Start from nothing")):
+        before = value(name).text()
+        assert not editable(name) and where in value(name).toolTip()
+        value(name).setText("0.5")
+        assert value(name).text() == before and not value(name).font().bold()
+    assert widget.panel.recipe.overrides == {}
+    ui.heldBackSpinBox.setValue(30)
+    bench.process_events()
+    assert value("validation").text() == "0.3"
+    ui.initialBox.setCurrentIndex(ui.initialBox.findData("none"))
+    assert editable("network") and editable("steps")
+    value("network").setText("large")
+    assert widget.panel.recipe.config().network == value("network").text() == "large"
+    ui.minutesSpinBox.setValue(7)
+    bench.process_events()
+    assert not editable("steps") and "time" in value("steps").toolTip()
 
 
 def test_contrasts_are_matched_and_copied_as_a_command(bench, models, tmp_path):
