@@ -199,7 +199,7 @@ def honest(said: str, gain: dict[str, dict[str, float]]) -> dict[str, Any]:
     """Does the report's verdict against the bundled model hold on the session that was not trained on?
 
     `says` is 1 (better), 0 (no clear difference) or -1 (not better); `truth` likewise, by noise left in the foreground,
-    where 2 % of difference or a p of 0.05 is needed to call one better; `holds` is false where they contradict each other.
+    where 2 % of difference or a p of 0.05 is needed to call one better; `holds` is false where they contradict.
     """
     says = next((value for words, value in CLAIMS.items() if words in said), None)
     left = gain["left"]
