@@ -117,9 +117,8 @@ def test_train_pauses_goes_on_and_writes_a_model(caller, scan, tmp_path):
     case = {"name": "one", "target": str(scan), "sigma": 50.0}
     job = events.TrainJob("t", str(out), (case,), "", RECIPE, {"note": "hello"})
     caller.send(job, events.PauseJob("t", True))
-    caller.until(events.Progress, 60)
-    while (message := caller.next(60)).stage != "paused":
-        assert isinstance(message, events.Progress)
+    while not (isinstance(message := caller.next(60), events.Progress) and message.stage == "paused"):
+        assert isinstance(message, (events.Progress, events.Log)), message
     time.sleep(0.5)
     assert not out.exists()
     caller.send(events.PauseJob("t", False))
@@ -127,7 +126,7 @@ def test_train_pauses_goes_on_and_writes_a_model(caller, scan, tmp_path):
     assert isinstance(said[-1], events.Done), said[-1]
     assert Path(said[-1].paths["model"]) == out
     curves = [m for m in said if isinstance(m, events.Curve)]
-    assert [c.step for c in curves] == [10, 20] and {c.job for c in curves} == {"t"}
+    assert {10, 20} <= {c.step for c in curves} and {c.job for c in curves} == {"t"}
     previews = [m for m in said if isinstance(m, events.Preview)]
     assert np.load(previews[-1].path).shape == (3, 64, 64)
     card = load(out).card
