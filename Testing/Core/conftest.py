@@ -43,3 +43,15 @@ def contrast_model_file(tmp_path_factory) -> Path:
 def scan_file(tmp_path) -> Path:
     """`scan0.nii.gz`, 16-bit integers."""
     return files.write(make_scan(), tmp_path / "scan0.nii.gz", np.int16)
+
+
+@pytest.fixture
+def one_thread(monkeypatch):
+    """Here and in the processes that the test starts: sums depend on how many threads share them."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    yield
+    torch.set_num_threads(before)

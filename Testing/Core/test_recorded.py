@@ -222,7 +222,7 @@ def worker_job(record: Record, resume: bool, cancelled=lambda: False) -> None:
     trainjobs.train(job, context)
 
 
-def test_slicer_resumes_what_c2s_train_began_and_was_killed(tmp_path: Path) -> None:
+def test_slicer_resumes_what_c2s_train_began_and_was_killed(tmp_path: Path, one_thread: None) -> None:
     """Two contrasts; a real kill; the model is that of a training that nobody disturbed."""
     data = sessions(tmp_path / "in")
     line = ["--data", data / "T1W", "--aux", data / "FLAIR", "--config", recipe(tmp_path, steps=40, validate_every=40)]

@@ -108,7 +108,9 @@ def one_look(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "LOOKS", 1)
 
 
-def test_killed_soon_after_the_start_and_resumed_equals_uninterrupted(tmp_path: Path, one_look: None) -> None:
+def test_killed_soon_after_the_start_and_resumed_equals_uninterrupted(
+    tmp_path: Path, one_look: None, one_thread: None
+) -> None:
     """A real kill, after the first checkpoint and before the first validation."""
     assert training.FIRST_CHECKPOINT <= 10
     whole, killed = tmp_path / "whole.safetensors", tmp_path / "killed.safetensors"

@@ -111,7 +111,7 @@ def test_the_report_shows_the_same_numbers_of_every_method(tmp_path, monkeypatch
     job = events.ReportJob("r", str(tmp_path / "m.safetensors"), str(out), facts, compare=str(model_file))
     numbers = trainjobs.report(job, context(job)).numbers
     assert numbers["score"] == pytest.approx(numbers["score_compared"])  # the same weights
-    text = out.read_text()
+    text = out.read_text(encoding="utf-8")
     rows = re.findall("<tr>.*?</tr>", text[text.index("<h2>Comparison") :])
     cells = [re.findall("<t[hd]>(.*?)</t[hd]>", row) for row in rows]
     assert cells[0][1] == f"noise left, {FEWEST} patches" and [row[0] for row in cells[1:]] == ["m", "tiny", "BM3D"]
