@@ -1,10 +1,10 @@
 """Training on one noisy scan and nothing else, for some minutes: how good is the result?
 
-Noise is simulated on a clean scan, a model is trained on the noisy scan alone (from scratch, and with --initial from
-a model that there is), and both are scored against the clean scan, against BM3D with the true sigma and against the
-default model as it is. Writes single_scan.json and single_scan.md.
+Noise is simulated on a clean scan, a model is trained on the noisy scan alone (from nothing, or from models that there
+are: --starts), and scored against the clean scan, against BM3D with the true sigma and against the default model as it
+is. Writes single_scan.json and single_scan.md.
 
-    python single_scan.py T1W.nii.gz --minutes 10 --threads 2 --initial default
+    python single_scan.py T1W.nii.gz --minutes 10 --threads 2 --starts nothing default
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     made.add_argument("--preset", default="quick", help="recipe (default: %(default)s)")
     made.add_argument("--minutes", type=float, default=10.0, help="of training (default: %(default)s)")
     made.add_argument("--steps", type=int, default=10**7, help="of training at most (default: minutes decide)")
-    made.add_argument("--initial", help="also train from this model, by name or file")
+    made.add_argument("--starts", nargs="+", default=("nothing",), help="'nothing', or models by name or file")
     made.add_argument("--model", default="default", help="scored as it is (default: %(default)s)")
     made.add_argument("--slices", type=int, default=0, help="score so many slices, spread evenly (default: all)")
     made.add_argument("--cache", type=Path, help="file that keeps BM3D's results between runs")
@@ -69,10 +69,9 @@ def _cell(scene: Scene, kind: str, snr: float, options: argparse.Namespace, cach
     rival = max(rivals, key=lambda name: np.nanmean(found[name]["psnr"]))
     models = {"default model": model.load(options.model)}
     training: dict[str, Any] = {}
-    starts = {"trained on the scan": None}
-    if options.initial:
-        starts["adapted to the scan"] = model.load(options.initial)
-    for title, initial in starts.items():
+    for start in options.starts:
+        initial = None if start == "nothing" else model.load(start)
+        title = f"{Path(start).stem}, adapted to the scan" if initial else "trained on the scan"
         models[title], training[title] = _trained(scene, f"{scene.name}_{kind}_{snr:g}", noisy, initial, options)
     for title, loaded in models.items():
         found[title] = scene.scores(denoise(noisy, loaded).estimate[rows])

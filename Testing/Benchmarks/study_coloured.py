@@ -1,31 +1,29 @@
 """Study: images that were interpolated, whose noise is not white.
 
-A clean scan is zero-filled in k-space to twice the matrix (in both directions, or along one, or not at all) after
-noise was added, as a scanner does. A model is trained on that noisy scan alone, once with the spectrum that the
-program estimates from it and once as if the noise were white; both begin from nothing, with the same seed and steps.
-Writes study_coloured.json and study_coloured.md.
+A clean scan is zero-filled in k-space to twice the matrix (in both directions, or along one, or not at all, or as much
+as M4Raw's images are) after noise was added, as a scanner does. A model is trained on that noisy scan alone, once with
+the spectrum that the program estimates from it and once as if the noise were white; both begin from nothing, with the
+same seed and steps. Writes study_coloured.json and study_coloured.md.
 
-    python study_coloured.py T1W.nii.gz --steps 2000
+    python study_coloured.py T1W.nii.gz --steps 2000 --seeds 3
 """
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import common
 import numpy as np
+import product
 
-from C2SCore import config, model
 from C2SCore.config import Noise
 from C2SCore.denoiser import Denoiser
 from C2SCore.noise import estimate_spectrum, foreground, signal_level
 from C2SCore.patches import Case
 from C2SCore.tensors import to_array, to_tensor
-from C2SCore.training import train
 
-FACTORS = {"not interpolated": (1, 1), "rows doubled": (2, 1), "both doubled": (2, 2)}
+M4RAW = 256 / 195  # lines over acquired lines
+FACTORS = {"not interpolated": (1, 1), "as M4Raw": (1, M4RAW), "rows doubled": (2, 1), "both doubled": (2, 2)}
 SPECTRA = {"matched": "auto", "white": "white"}
 
 
@@ -33,19 +31,14 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     made = common.parser(__doc__)
     made.add_argument("scan", nargs="?", help="scan taken for the truth (default: a simulated head)")
     made.add_argument("--snr", type=float, default=10.0, help="after interpolation (default: %(default)s)")
-    made.add_argument("--preset", default="quick", help="recipe (default: %(default)s)")
-    made.add_argument("--steps", type=int, default=1000, help="of each training (default: %(default)s)")
-    made.add_argument("--seeds", type=int, default=1, help="trainings of each kind (default: %(default)s)")
     made.add_argument("--slices", type=int, default=6, help="scored, spread evenly (default: %(default)s)")
     made.add_argument("--side", type=int, default=96, help="pixels of the simulated head (default: %(default)s)")
+    product.add_arguments(made, steps=300)
     options = made.parse_args(arguments)
     common.prepare(options)
     name, clean = common.anatomy(options.scan, (12, options.side, options.side), options.seed)
     values: dict[str, Any] = {"environment": common.environment(options.seed), "scan": name, "snr": options.snr}
-    values |= {"steps": options.steps, "preset": options.preset, "seeds": options.seeds, "cases": []}
-    recipe = config.preset(options.preset).replace(
-        steps=options.steps, minutes=0, validate_every=options.steps, initial=""
-    )
+    values |= {"training": product.facts(options), "cases": []}
     for title, factors in FACTORS.items():
         truth = zero_filled(clean, factors)
         sigma = signal_level(truth) / options.snr
@@ -60,8 +53,9 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         for spectrum, setting in SPECTRA.items():
             runs = []
             for n in range(options.seeds):
-                changed = recipe.replace(noise=Noise(spectrum=setting), seed=options.seed + n)
-                estimate = _estimate(_trained(name, noisy, sigma, changed), noisy, sigma, rows)
+                recipe = product.recipe(options, n, noise=Noise(spectrum=setting), validate_every=options.steps)
+                learnt = product.trained([Case(name, noisy, sigma=sigma)], recipe)
+                estimate = _estimate(learnt.denoiser, noisy, sigma, rows)
                 runs.append(common.scores(truth[rows], estimate, mask[rows], peak))
             found[spectrum] = {m: np.mean([run[m] for run in runs], axis=0) for m in runs[0]}
             case[spectrum] = common.summary(found[spectrum])
@@ -72,22 +66,17 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     return values
 
 
-def zero_filled(volume: np.ndarray, factors: tuple[int, int]) -> np.ndarray:
-    """(K, J, I) -> (K, factor J, factor I) by zeros around k-space; the mean of the image stays."""
+def zero_filled(volume: np.ndarray, factors: tuple[float, float]) -> np.ndarray:
+    """(K, J, I) -> (K, factor J, factor I), rounded, by zeros around k-space; the mean of the image stays."""
     spectrum = np.fft.fftshift(np.fft.fft2(volume), axes=(1, 2))
     widths = [(0, 0)]
     for n, factor in zip(volume.shape[1:], factors):
-        total = n * factor - n
+        size = round(n * factor)
         # The middle of an odd and an even axis must fall on the middle again.
-        before = (n * factor) // 2 - n // 2
-        widths.append((before, total - before))
+        before = size // 2 - n // 2
+        widths.append((before, size - n - before))
     padded = np.fft.ifftshift(np.pad(spectrum, widths), axes=(1, 2))
-    return (np.fft.ifft2(padded).real * factors[0] * factors[1]).astype(np.float32)
-
-
-def _trained(name: str, noisy: np.ndarray, sigma: float, recipe: config.TrainConfig) -> Denoiser:
-    with tempfile.TemporaryDirectory() as folder:
-        return model.load(train([Case(name, noisy, sigma=sigma)], recipe, Path(folder) / "study.safetensors")).denoiser
+    return (np.fft.ifft2(padded).real * (padded[0].size / volume[0].size)).astype(np.float32)
 
 
 def _estimate(denoiser: Denoiser, noisy: np.ndarray, sigma: float, rows: np.ndarray) -> np.ndarray:
@@ -114,8 +103,8 @@ def _text(values: dict[str, Any]) -> str:
     header = ("zero-filling", "noisy", "white corruption", "matched corruption", "gain dB", "p")
     return (
         "# Noise that is not white\n\n"
-        f"{values['scan']}, SNR {values['snr']:g}, preset `{values['preset']}`, {values['steps']} steps, "
-        f"{values['seeds']} seeds, trained and scored on the same noisy scan; PSNR (dB) / SSIM.\n\n"
+        f"{values['scan']}, SNR {values['snr']:g}, trained and scored on the same noisy scan; PSNR (dB) / SSIM. "
+        f"{product.in_words(values['training'])}\n\n"
         + common.table(header, rows)
         + "\n\n## What it shows\n\n"
         + " ".join(_shows(case) for case in values["cases"])

@@ -88,10 +88,11 @@ def test_simulated(script, model_file, clean_file, tmp_path, fast_peers):
 
 def test_single_scan(script, model_file, clean_file, tmp_path, fast_peers):
     main = script("single_scan").main
-    steps = ["--steps", "2", "--slices", "2", "--initial", str(model_file), "--model", str(model_file)]
+    steps = ["--steps", "2", "--slices", "2", "--starts", "nothing", str(model_file), "--model", str(model_file)]
     main([str(clean_file), "--out", str(tmp_path), *steps])
     cell = read(tmp_path, "single_scan")["cells"][0]
-    assert {"trained on the scan", "adapted to the scan"} == set(cell["gain"]) - {"default model"}
+    adapted = f"{model_file.stem}, adapted to the scan"
+    assert {"trained on the scan", adapted} == set(cell["gain"]) - {"default model"}
     assert cell["training"]["trained on the scan"]["steps"] == 2
 
 
