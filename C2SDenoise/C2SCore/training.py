@@ -307,20 +307,11 @@ class _Run:
         emit(Preview(str(picture), self.step, case.name))
 
     def validate(self) -> float:
-        """The loss on the slices held back, with draws that never change, less what no network can remove."""
+        """The loss on the slices held back, with draws that never change."""
         total, count = 0.0, 0
         with torch.no_grad():
             for example in self.validation:
                 values = _loss(self.average, example, self.config, self.device)
-                if self.config.loss.form == "normalised" and self.config.loss.antithetic:
-                    floor = loss_floor(
-                        example.sigma_d,
-                        example.sigma_tau,
-                        example.z,
-                        self.config.loss.sigma_target * example.sigma_d,
-                        self.config.loss.alpha,
-                    )
-                    values = values - floor.to(values.device)
                 total, count = total + values.sum().item(), count + len(values)
         return total / count
 
@@ -379,7 +370,7 @@ class _Run:
 
 
 def _loss(denoiser: Denoiser, example: Example, config: TrainConfig, device: torch.device) -> Tensor:
-    """The recipe's loss per image (N,), both signs in one pass through the network."""
+    """The recipe's loss per image (N,), less what no network can remove; both signs in one pass through the network."""
     signs = len(example.x_t)
     x_t = torch.cat(example.x_t).to(device)
     sigma_t, sigma_data = example.sigma_t.to(device).repeat(signs), example.sigma_data.to(device).repeat(signs)
@@ -401,7 +392,12 @@ def _loss(denoiser: Denoiser, example: Example, config: TrainConfig, device: tor
         )
         for estimate, corrupted in zip(estimates.chunk(signs), x_t.chunk(signs))
     ]
-    return torch.stack(parts).mean(dim=0)
+    loss = torch.stack(parts).mean(dim=0)
+    if config.loss.form != "normalised" or signs == 1:
+        return loss
+    # Its gradient is 0, but it changes from draw to draw by more than a training gains: curves would not show that.
+    target = config.loss.sigma_target * example.sigma_d
+    return loss - loss_floor(example.sigma_d, example.sigma_tau, example.z, target, config.loss.alpha).to(loss.device)
 
 
 def _validation_set(cases: Sequence[Case], config: TrainConfig, held: Sequence[tuple[int, int]]) -> list[Example]:

@@ -214,9 +214,7 @@ def _page(
         for c in cases
     ]
     parts.append(table(("scan", "size", "noise σ", "SNR", "noise"), rows))
-    parts.append(
-        "<h2>Curves</h2><p>Loss on the slices trained on, and, less what no network can remove, on those held back.</p>"
-    )
+    parts.append("<h2>Curves</h2><p>Loss on the slices held back (validation) and on those trained on.</p>")
     parts += [svg_curve(history, "validation", "#1f77b4"), svg_curve(history, "loss", "#d62728")]
     title = "Held-back slices" if numbers["held_back"] else "Slices (trained on; too few to hold any back)"
     parts.append(f"<h2>{title}</h2>")

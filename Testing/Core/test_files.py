@@ -40,7 +40,7 @@ def oblique(angles: tuple[float, float, float], spacing: tuple[float, float, flo
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     angles=st.tuples(*[st.floats(-3, 3)] * 3),
     spacing=st.tuples(*[st.floats(0.2, 8)] * 3),

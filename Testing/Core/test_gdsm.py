@@ -23,7 +23,7 @@ def _draw(n: int = 3, size: int = 8, seed: int = 0) -> tuple[torch.Tensor, torch
 
 @given(LEVELS, LEVELS, st.floats(0, 1))
 def test_gamma_and_delta_sum_to_one_and_stay_in_range(tau: float, sigma_d: float, share: float) -> None:
-    gamma, delta = gdsm.gamma_delta(torch.tensor(tau).double(), torch.tensor(sigma_d).double(), share * sigma_d)
+    gamma, delta = gdsm.gamma_delta(*torch.tensor([tau, sigma_d], dtype=torch.float64), share * sigma_d)
     assert float(gamma + delta) == pytest.approx(1)
     assert 0 < float(gamma) <= 1 + 1e-12
 
