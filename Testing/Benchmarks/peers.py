@@ -79,6 +79,7 @@ PEERS: dict[str, Peer] = {
     "BM3D": bm3d,
     "ANTs DenoiseImage": ants,
 }
+ACROSS = ("Anisotropic diffusion (Slicer)", "ANTs DenoiseImage")  # these filter across slices: give them whole volumes
 
 
 class Cache:

@@ -6,7 +6,7 @@ those of that noise itself, and of what the same model removes from it. An estim
 know leaves a little noise, so the second is what to compare with. The denoised scans are written, so that repetitions
 kept apart can score them (`c2s evaluate`). Writes real_scans.json, real_scans.md and real_scans.png.
 
-    python real_scans.py T1.nii.gz T2.nii.gz FLAIR.nii.gz --models default own=t1.safetensors --images out
+    python real_scans.py T1.nii.gz T2.nii.gz FLAIR.nii.gz --models default own={scan}.safetensors --images out
 """
 
 from __future__ import annotations
@@ -32,18 +32,23 @@ AUTO = "residual_autocorrelation"
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     made = common.parser(__doc__)
     made.add_argument("scans", nargs="+", help="noisy scans")
-    made.add_argument("--models", nargs="+", default=("default",), help="names or files; title=FILE gives a title")
+    made.add_argument(
+        "--models",
+        nargs="+",
+        default=("default",),
+        help="names or files, {scan} in them is the scan; title=FILE: a title",
+    )
     made.add_argument("--images", type=Path, help="folder for the denoised scans (default: they are not written)")
     made.add_argument("--name", default="real_scans", help="of the result files (default: %(default)s)")
     options = made.parse_args(arguments)
     common.prepare(options)
     values: dict[str, Any] = {"environment": common.environment(options.seed), "cells": []}
     pictures: dict[str, list[Tile]] = {}
-    loaded = dict(_titled(entry) for entry in options.models)
     for path in options.scans:
         for scan in files.read(path):
             tiles = [Tile("source", scan.voxels[len(scan.voxels) // 2])]
-            for title, one in loaded.items():
+            for entry in options.models:
+                title, one = _titled(entry, scan.name)
                 result = denoise(scan.voxels, one)
                 values["cells"].append(_cell(scan, title, result, one, options.seed))
                 middle = result.estimate[len(result.estimate) // 2]
@@ -57,9 +62,9 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     return values
 
 
-def _titled(entry: str) -> tuple[str, model.Model]:
+def _titled(entry: str, scan: str) -> tuple[str, model.Model]:
     title, _, path = entry.rpartition("=")
-    return title or Path(entry).stem, model.load(path)
+    return title or Path(entry).stem, model.load(path.replace("{scan}", scan))
 
 
 def _cell(scan: Scan, title: str, result: Result, loaded: model.Model, seed: int) -> dict[str, Any]:

@@ -108,6 +108,17 @@ def test_real_scans(script, model_file, tmp_path):
     assert files.read_one(tmp_path / "images" / "real_mine.nii.gz").voxels.shape == scan.voxels.shape
 
 
+def test_real_scans_by_every_row(script, model_file, tmp_path, fast_peers):
+    source = files.write(make_scan(shape=(3, 48, 48)), tmp_path / "real.nii.gz")
+    compare = script("real_compare")
+    tiny = ["--methods", "C2S, ours", "--steps", "2", "--patch", "16", "--batch", "2", "--model", str(model_file)]
+    compare.main([str(source), "--out", str(tmp_path), "--images", str(tmp_path / "images"), *tiny])
+    values = read(tmp_path, "real_compare")
+    rows = {"NLM", "C2S, ours", compare.PRODUCT, compare.BUNDLED}
+    assert rows < {cell["method"] for cell in values["cells"]} and not set(compare.ROWS) & set(compare.WITH_MORE)
+    assert (tmp_path / "images" / "real_C2S_ours_product.nii.gz").is_file()
+
+
 def test_phantom_has_tissue_and_air_and_goes_on_through_the_slices(script):
     import numpy as np
 
@@ -153,12 +164,12 @@ def test_scores_of_known_noise(script):
     assert ((0.3 < found["ssim"]) & (found["ssim"] < 1)).all()
 
 
-def test_compare(script, tmp_path, fast_peers, monkeypatch):
+def test_compare(script, model_file, tmp_path, fast_peers, monkeypatch):
     compare = script("compare")
     monkeypatch.setitem(compare.SHAPES, "quick", (4, 48, 48))
     monkeypatch.setitem(compare.peers.PEERS, "BM3D", compare.peers.nlm)
     monkeypatch.setitem(compare.BUDGETS, "quick", compare.Budget(2, patch=16, batch=2))
-    compare.main(["--out", str(tmp_path), "--seeds", "1", "--slices", "2"])
+    compare.main(["--out", str(tmp_path), "--seeds", "1", "--slices", "2", "--model", str(model_file)])
     level = read(tmp_path, "compare")["levels"][0]
     assert set(script("losses").METHODS) < set(level["rows"])
     assert len(level["rows"]["SURE"]["seeds_psnr"]) == 1

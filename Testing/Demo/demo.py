@@ -65,14 +65,11 @@ def simulated(first: Scan, second: Scan, mask: np.ndarray, folder: Path) -> Outc
     real_part, imaginary_part = np.random.default_rng(0).normal(0, sigma, (2, *clean.shape))
     noisy = first.with_voxels(np.hypot(clean + real_part, imaginary_part), "simulated")
     outcome = denoise(f"Simulated Rician noise, SNR {SIMULATED_SNR}", noisy, "auto", folder)
-    scores = [
-        (quality.psnr(clean, v, mask), quality.ssim(clean, v, mask)) for v in (noisy.voxels, outcome.denoised)
-    ]
+    scores = [(quality.psnr(clean, v, mask), quality.ssim(clean, v, mask)) for v in (noisy.voxels, outcome.denoised)]
     return _told(
         outcome,
         f"true noise {sigma:.1f}, measured {outcome.report['sigma']:.1f}",
-        f"PSNR {scores[0][0]:.2f} -> {scores[1][0]:.2f} dB"
-        + f", SSIM {scores[0][1]:.3f} -> {scores[1][1]:.3f}",
+        f"PSNR {scores[0][0]:.2f} -> {scores[1][0]:.2f} dB" + f", SSIM {scores[0][1]:.3f} -> {scores[1][1]:.3f}",
     )
 
 
