@@ -135,14 +135,24 @@ def loss_floor(
     return constant * sigma_total(sigma_tau, sigma_d) ** (2 * alpha)
 
 
-def sure(h: Callable[[Tensor], Tensor], x_d: Tensor, sigma_d: Tensor, z: Tensor, step: float = 1e-2) -> Tensor:
+def sure(
+    h: Callable[[Tensor], Tensor],
+    x_d: Tensor,
+    sigma_d: Tensor,
+    z: Tensor,
+    step: float = 1e-2,
+    weight: Tensor | float = 1.0,
+) -> Tensor:
     """Monte-Carlo SURE, the limit tau -> 0: estimate of mean |h(x_d) - x_0|^2 per image (N,).
 
-    sigma_d (N,) in the unit of x_d; z (N, 1, H, W) of the noise's covariance; `step` in units of sigma_d.
+    sigma_d (N,) in the unit of x_d; z (N, 1, H, W) of the noise's covariance; `step` in units of sigma_d; `weight` of
+    every pixel, (N, 1, H, W) with a mean of 1 in each image.
     """
     s = _image(sigma_d)
-    divergence = (z * (h(x_d + step * s * z) - h(x_d - step * s * z))).mean(dim=(1, 2, 3)) / (2 * step)
-    return (h(x_d) - x_d).square().mean(dim=(1, 2, 3)) + 2 * sigma_d * divergence - sigma_d**2
+    change = weight * z * (h(x_d + step * s * z) - h(x_d - step * s * z))
+    divergence = change.mean(dim=(1, 2, 3)) / (2 * step)
+    error = (weight * (h(x_d) - x_d).square()).mean(dim=(1, 2, 3))
+    return error + 2 * sigma_d * divergence - sigma_d**2
 
 
 def detail(estimate: Tensor, x_d: Tensor, sigma_target: float, sigma_d: float) -> Tensor:

@@ -161,8 +161,8 @@ def _bm3d(
 def _numbers(own: _Contender, rival: _Contender | None, held: bool) -> dict[str, Any]:
     """What the user is told at once; the sentence is honest about who is better, and about what was looked at."""
     numbers: dict[str, Any] = {"score": own.score, "snr_gain_db": own.mean("snr_gain_db"), "held_back": held}
-    where = "in slices that it was not trained on" if held else "in its own slices (too few to hold any back)"
-    left = f"It leaves {_percent(own.left)} of the noise variance {where}"
+    where = "on slices that it was not trained on" if held else "on its own slices (too few to hold any back)"
+    left = f"It leaves {_percent(own.left)} of the noise variance in tissue, {where}"
     if rival is None:
         return numbers | {"sentence": f"{left}."}
     numbers |= {"score_compared": rival.score, "compared": rival.name}
@@ -243,8 +243,8 @@ def _comparison(contenders: Sequence[_Contender]) -> str:
         cells += [f"{contender.mean(name):.2f}" for name in names]
         rows.append([*cells, ", ".join(str(checks["verdict"]) for checks in contender.checks)])
     note = (
-        f"Noise left: share of the noise variance, by Stein's unbiased estimate on {PATCHES} patches; less is better. "
-        "It trusts the measured noise level: where that is 5 % too high, all methods show about 8 % too little. "
+        f"Noise left: share of the noise variance in tissue, by Stein's unbiased estimate on {PATCHES} patches; less is "
+        "better. It trusts the measured noise level: where that is too high, all methods show too little. "
     )
     if limited:
         note += f"BM3D is slow and was tried on the first {fewest} of them: compare with it in that column. "
