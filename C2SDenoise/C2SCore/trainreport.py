@@ -243,8 +243,8 @@ def _comparison(contenders: Sequence[_Contender]) -> str:
         cells += [f"{contender.mean(name):.2f}" for name in names]
         rows.append([*cells, ", ".join(str(checks["verdict"]) for checks in contender.checks)])
     note = (
-        f"Noise left: share of the noise variance in tissue, by Stein's unbiased estimate on {PATCHES} patches; less is "
-        "better. It trusts the measured noise level: where that is too high, all methods show too little. "
+        f"Noise left: share of the noise variance in tissue, by Stein's unbiased estimate on {PATCHES} patches; less "
+        "is better. It trusts the measured noise level: where that is too high, all methods show too little. "
     )
     if limited:
         note += f"BM3D is slow and was tried on the first {fewest} of them: compare with it in that column. "

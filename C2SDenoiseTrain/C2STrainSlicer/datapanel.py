@@ -13,7 +13,7 @@ from slicer.i18n import tr as _
 
 from C2SCore import guidance
 from C2SCore.errors import UserError
-from C2SSlicer.controls import on_path
+from C2SSlicer.controls import on_path, tick
 from C2STrainSlicer import matching
 from C2STrainSlicer.inspection import Inspection
 from C2STrainSlicer.matching import Case
@@ -74,7 +74,7 @@ class DataPanel:
             return
         self.table.edits = parameters.edits
         self.ui.dataFolderEdit.setCurrentPath(parameters.dataFolder)
-        self._tick_volumes()
+        tick(self.ui.volumeSelector, self._parameters.volumes)
         self._sync_volumes()
         self.update()
 
@@ -158,7 +158,7 @@ class DataPanel:
         self.inspection.stop()
         self.table.remove(lambda row: False)
         self._parameters.volumes = []
-        self._tick_volumes()
+        tick(self.ui.volumeSelector, self._parameters.volumes)
         self.update()
 
     def _on_volumes(self) -> None:
@@ -167,16 +167,6 @@ class DataPanel:
             self._act(self._prepare)
             self._act(self._sync_volumes)
             self.update()
-
-    def _tick_volumes(self) -> None:
-        """Tick what the parameter node says."""
-        chosen = {node.GetID() for node in self._parameters.volumes if node is not None}
-        selector = self.ui.volumeSelector
-        blocked = selector.blockSignals(True)
-        for number in range(selector.nodeCount()):
-            volume = selector.nodeFromIndex(number)
-            selector.setCheckState(volume, qt.Qt.Checked if volume.GetID() in chosen else qt.Qt.Unchecked)
-        selector.blockSignals(blocked)
 
     def _sync_volumes(self) -> None:
         """Rows of volumes that are no longer ticked go; new ones are looked at."""
