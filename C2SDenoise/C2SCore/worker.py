@@ -88,8 +88,8 @@ class Worker:
     def __init__(self, source: BinaryIO, sink: BinaryIO, handlers: Mapping[type, Handler]) -> None:
         self._source, self._sink, self._handlers = source, sink, handlers
         self._lock = threading.Lock()
-        self._jobs: queue.SimpleQueue[events.Job | None] = queue.SimpleQueue()
-        self._orders: dict[str, Orders] = {}
+        self._jobs: queue.SimpleQueue[tuple[events.Job, Orders] | None] = queue.SimpleQueue()
+        self._orders: dict[str, Orders] = {}  # of the jobs that have not ended
         self._ended = threading.Event()
 
     def run(self) -> int:
@@ -98,10 +98,13 @@ class Worker:
             events.Started(os.getpid(), versions={"C2S": C2SCore.__version__, "Python": platform.python_version()})
         )
         threading.Thread(target=self._read, name="orders", daemon=True).start()
-        while (job := self._jobs.get()) is not None:
-            orders = self._orders[job.job]
-            self.send(self._perform(job, orders))
-            self._orders.pop(job.job, None)
+        while (given := self._jobs.get()) is not None:
+            job, orders = given
+            ending = self._perform(job, orders)
+            # Before the ending is told: a caller that hears it may use the name again at once.
+            if self._orders.get(job.job) is orders:
+                del self._orders[job.job]
+            self.send(ending)
         self._ended.set()
         return 0
 
@@ -147,8 +150,8 @@ class Worker:
 
     def _obey(self, message: events.Message) -> None:
         if isinstance(message, events.JOBS):
-            self._orders[message.job] = Orders()
-            self._jobs.put(message)
+            orders = self._orders[message.job] = Orders()
+            self._jobs.put((message, orders))
         elif isinstance(message, events.CancelJob) and message.job in self._orders:
             self._orders[message.job].cancelled.set()
         elif isinstance(message, events.PauseJob) and message.job in self._orders:

@@ -14,11 +14,13 @@ import torch
 from losses import H, Method, Sample
 from torch import Tensor
 
-from C2SCore.denoiser import Denoiser
+from C2SCore.denoiser import Denoiser, measure_sigma_data
 from C2SCore.device import autocast, choose_device
 from C2SCore.noise import foreground, signal_level
 from C2SCore.patches import Case, PatchSampler
 from C2SCore.tensors import to_array, to_tensor
+
+BLIND = 0.15  # of sigma_data: what a network is told that must not know the level
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def learn(
             group["lr"] = budget.learning_rate * _schedule(step, budget.steps)
         sample, sigma_data, aux = patches.draw(target, step / budget.steps)
         precision = "float32" if method.exact else "auto"
-        loss = method.loss(_network(denoiser, sigma_data, target, precision, aux), sample)
+        loss = method.loss(_network(denoiser, sigma_data, target, precision, aux, method.blind), sample)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(denoiser.parameters(), 1.0)
@@ -132,14 +134,23 @@ def _schedule(step: int, steps: int) -> float:
 
 
 def _network(
-    denoiser: Denoiser, sigma_data: Tensor | None, device: torch.device, precision: str, aux: Tensor | None = None
+    denoiser: Denoiser,
+    sigma_data: Tensor | None,
+    device: torch.device,
+    precision: str,
+    aux: Tensor | None = None,
+    blind: bool = False,
 ) -> H:
     """h(x, sigma) for losses: sigma_data and what helps (`aux`) are those of the slices, however often a loss repeats
-    their patches.
+    their patches. A blind network is told one share of the signal, whatever sigma is.
     """
 
     def h(x: Tensor, sigma: Tensor) -> Tensor:
-        power = None if sigma_data is None else sigma_data.repeat(len(x) // len(sigma_data))
+        if sigma_data is None:
+            power = measure_sigma_data(x, sigma.reshape(-1, 1, 1, 1))
+        else:
+            power = sigma_data.repeat(len(x) // len(sigma_data))
+        sigma = BLIND * power if blind else sigma
         beside = None if aux is None else aux.repeat(len(x) // len(aux), 1, 1, 1)
         with autocast(device, precision):
             return denoiser(x, sigma, beside, power).float()
@@ -169,7 +180,7 @@ def apply(
                 beside = [noisy[k] if 0 <= k < len(noisy) else np.zeros_like(noisy[row]) for k in (row - 1, row + 1)]
             beside += [other[row] / scale for other, scale in zip(helpers, scales)]
             aux = to_tensor(np.stack(beside)[None].astype(np.float32)).to(device) if beside else None
-            h = _network(denoiser, None, device, "float32", aux)
+            h = _network(denoiser, None, device, "float32", aux, method.blind)
             planes.append(to_array(method.infer(h, x, x.new_tensor([sigma]), generator).cpu())[0, 0])
     return np.stack(planes)
 

@@ -62,13 +62,15 @@ def one_pass(h: H, x: Tensor, sigma: Tensor, generator: torch.Generator) -> Tens
 class Method:
     """How a network learns, and how it denoises x (N, 1, H, W) afterwards.
 
-    `exact`: bfloat16 would spoil the loss. `neighbours`: 1 if the network sees the slices above and below.
+    `exact`: bfloat16 would spoil the loss. `neighbours`: 1 if the network sees the slices above and below. `blind`: it
+    is not told the level of the noise, neither learning nor denoising.
     """
 
     loss: Loss
     infer: Infer = one_pass
     exact: bool = False
     neighbours: int = 0
+    blind: bool = False
 
 
 # ---- with more than one noisy image ----
@@ -242,6 +244,7 @@ METHODS: dict[str, Method] = {
     "SURE": Method(sure, exact=True),
     "Ambient DSM": Method(matching(log_sigma_t(10.0))),
     "C2S, paper, without reparameterisation": Method(matching(uniform_sigma_t(3.0))),
+    "C2S, paper, without time conditioning": Method(matching(uniform_tau(0.001, 3.0)), blind=True),
     "C2S, paper, without detail refinement": Method(matching(uniform_tau(0.001, 3.0))),
     "C2S, paper": Method(matching(uniform_tau(0.001, 3.0), target=0.3)),
     "C2S, ours": Method(matching(uniform_tau(0.5, 1.5), power=2, antithetic=True)),

@@ -221,6 +221,20 @@ def test_hidden_pixels_do_not_see_themselves(script):
     assert before[0, 0, 5, 7] == after[0, 0, 5, 7] and before[0, 0, 5, 8] != after[0, 0, 5, 8]
 
 
+def test_a_blind_network_does_not_look_at_the_level(script):
+    import numpy as np
+    import torch
+
+    learning, methods = script("learning"), script("losses").METHODS
+    clean = phantom((2, 48, 48))
+    denoiser = learning.Denoiser("small").eval()
+    torch.nn.init.normal_(denoiser.network.tail.weight, std=0.1, generator=torch.Generator().manual_seed(0))
+    told, blind = methods["C2S, ours"], methods["C2S, paper, without time conditioning"]
+    for method, same in ((told, False), (blind, True)):
+        low, high = (learning.apply(denoiser, method, clean, sigma, np.array([1])) for sigma in (0.1, 20.0))
+        assert np.allclose(low, high, rtol=1e-3, atol=1e-3 * clean.max()) is same
+
+
 def test_study_of_the_loss_family(script, tmp_path):
     study = script("study_loss")
     tiny = ["--steps", "2", "--seeds", "1", "--slices", "1", "--side", "32", "--patch", "16", "--batch", "2"]

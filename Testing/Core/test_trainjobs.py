@@ -106,7 +106,7 @@ def test_a_slow_method_is_measured_alike_on_fewer_patches():
     left = noise_left_by(lambda plane, sigma: 0.97 * plane, [case], [], 1e9, lambda: asked.append(1))
     assert len(left) == len(asked) == PATCHES
     assert left == pytest.approx(noise_left(Stub(0.97), [case], [], torch.device("cpu")), abs=0.08)
-    assert noise_left_by(lambda plane, sigma: plane, [case], [], 0.0) == pytest.approx(np.ones(FEWEST), abs=0.06)
+    assert noise_left_by(lambda plane, sigma: plane, [case], [], 0.0) == pytest.approx(np.ones(FEWEST), abs=0.1)
 
 
 def test_the_report_shows_the_same_numbers_of_every_method(tmp_path, monkeypatch, model_file):

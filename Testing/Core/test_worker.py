@@ -116,6 +116,15 @@ def test_does_jobs_one_after_another_and_stays(caller):
     assert caller.process.poll() is None
 
 
+def test_a_name_may_be_used_again(caller):
+    """While the first job of that name waits, and at the moment when it has ended."""
+    caller.send(events.NoiseJob("a", "1"), events.NoiseJob("a", "1"))
+    for _ in range(30):
+        caller.until(events.Done)
+        caller.send(events.NoiseJob("a", "0"))
+    assert caller.process.poll() is None
+
+
 def test_progress_comes_at_most_ten_times_a_second_with_first_last_and_time_left(caller):
     caller.next()
     caller.send(events.NoiseJob("a", "100"))
