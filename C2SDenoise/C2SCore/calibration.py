@@ -44,9 +44,12 @@ TOLERANCE = 0.15  # of a slice's level: smaller deviations are anatomy and chanc
 
 @dataclass(frozen=True)
 class Measured:
-    """`levels` (K,) or (K, J, I) float32; `sigma` their median; `signal` the tissue median; all in the scan's unit."""
+    """`levels` (K,) or (K, J, I) float32; `sigma` their median; `filtered` the level as the high-pass filter alone sees
+    it; `signal` the tissue median; all in the scan's unit.
+    """
 
     sigma: float
+    filtered: float
     signal: float
     levels: np.ndarray
     magnitude: bool
@@ -104,7 +107,7 @@ def measure(volume: np.ndarray, given: np.ndarray | None, kind: str, passes: Sli
         # In a large volume, one plane stands for all: no further copy of its size.
         even = bool(np.ptp(levels) == 0)
         levels = np.broadcast_to(levels[0] * plane, volume.shape) if even else levels[:, None, None] * plane
-    return Measured(sigma, signal, levels, magnitude, spectrum, independent)
+    return Measured(sigma, estimate, signal, levels, magnitude, spectrum, independent)
 
 
 def _modesty(snr: float, magnitude: bool) -> float:

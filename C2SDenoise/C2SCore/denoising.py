@@ -24,6 +24,7 @@ from C2SCore.noisemap import span
 from C2SCore.tensors import to_array, to_tensor
 
 CLEAN = 0.002  # sigma / signal below which a volume is returned as it is
+LIKELY = (0.75, 1.25)  # a level that was given over the one that is measured, beyond which one of them must be wrong
 PROBES = 4  # pairs of passes for the uncertainty
 PROBE_STEP = 0.1  # of sigma
 
@@ -137,6 +138,15 @@ def denoise(
             f"The noise is {ratio:.1%} of the signal; this model learnt {low:.1%} to {high:.1%}. "
             "Check the result, or train on this scan."
         )
+    if given is not None and given.ndim == 0 and not others:
+        numbers["sigma_measured"] = seen = measure(voxels, None, options.noise, passes).sigma
+        # A model that learnt little misleads the one, fine anatomy the other.
+        lowest, highest = sorted((seen, found.filtered))
+        if lowest > 0 and not LIKELY[0] * lowest < found.sigma < LIKELY[1] * highest:
+            danger = "fine detail may be lost" if found.sigma > seen else "noise may be left"
+            warnings.append(
+                f"The noise level was set to {found.sigma:.3g}, but the volume itself shows about {seen:.3g}: {danger}."
+            )
     if given is None and found.levels.ndim == 3:
         numbers["sigma_span"] = times = span(found.levels[len(voxels) // 2])
         warnings.append(

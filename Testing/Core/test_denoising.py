@@ -30,7 +30,7 @@ class Mean(Denoiser):
     """h = the mean of a slice and its neighbours: shows which slices reach the network."""
 
     def forward(self, x, sigma, aux=None, sigma_data=None):  # type: ignore[no-untyped-def]
-        return (x + aux[:, :1] + aux[:, 1:2]) / 3
+        return x / 3 if aux is None else (x + aux[:, :1] + aux[:, 1:2]) / 3
 
 
 class Shrink(Denoiser):
@@ -341,6 +341,17 @@ def test_frames_that_repeat_bound_the_level() -> None:
     assert bound.sigma == pytest.approx(0.5 * free.sigma)
     assert bound.levels == pytest.approx(0.5 * free.levels, rel=1e-5)
     assert any("Repeated frames" in w for w in bound.warnings) and free.warnings != bound.warnings
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "rician"])
+def test_a_level_that_cannot_be_right_is_said(kind: str) -> None:
+    """The residual does not show it: what is removed beyond the noise is too faint to be seen beside it."""
+    scan, model = noisy(phantom((4, 96, 96)), 70.0, kind), load("default")
+    for told, danger in ((70.0, ""), (40.0, "noise may be left"), (110.0, "detail may be lost")):
+        result = denoise(scan, model, Options(sigma=told, noise=kind))
+        said = [text for text in result.warnings if "was set to" in text]
+        assert (danger in said[0]) if danger else not said
+        assert result.numbers["sigma_measured"] == pytest.approx(70.0, rel=0.12)
 
 
 def test_masked_space_stays_zero() -> None:
