@@ -83,22 +83,26 @@ def _calibration(scan: Simulated, loaded: model.Model) -> dict[str, Any]:
 
 
 def _smoothing(scan: Simulated, loaded: model.Model) -> list[dict[str, Any]]:
-    """PSNR of results that are smoother and smoother, and what the checks of the residual say of them."""
+    """PSNR of results that are smoother and smoother; what the checks of the residual say of them, and whether the
+    program warned of the level that it was told.
+    """
     from scipy.ndimage import gaussian_filter
 
-    def told(factor: float) -> np.ndarray:
-        return denoise(scan.noisy, loaded, Options(sigma=factor * scan.sigma, noise="gaussian")).estimate
+    def told(factor: float) -> tuple[np.ndarray, bool]:
+        result = denoise(scan.noisy, loaded, Options(sigma=factor * scan.sigma, noise="gaussian"))
+        return result.estimate, any("was set to" in text for text in result.warnings)
 
-    ours = told(1.0)
-    images = {"as it is": ours}
-    images |= {f"blurred by {width:g} pixels": gaussian_filter(ours, (0, width, width)) for width in BLURS}
+    images = {"as it is": told(1.0)}
+    ours, warned = images["as it is"]
+    images |= {f"blurred by {width:g} pixels": (gaussian_filter(ours, (0, width, width)), warned) for width in BLURS}
     images |= {f"told {factor:g} sigma": told(factor) for factor in TOO_HIGH}
     found = []
-    for title, image in images.items():
+    for title, (image, warned) in images.items():
         checks = residual_checks(scan.noisy, image, scan.sigma)
         psnr = common.mean(score(scan, image, np.arange(len(image)))["psnr"])
         shown = {name: checks[name] for name in ("residual_edge_correlation", "residual_detail_correlation", "verdict")}
-        found.append({"title": title, "psnr": psnr, "lost": (found[0]["psnr"] if found else psnr) - psnr} | shown)
+        lost = (found[0]["psnr"] if found else psnr) - psnr
+        found.append({"title": title, "psnr": psnr, "lost": lost, "warned": warned} | shown)
     return found
 
 
@@ -167,7 +171,7 @@ def _text(values: dict[str, Any]) -> str:
             common.table(("predicted deviation / sigma", "error / sigma"), errors),
             "## Over-smoothing",
             common.table(
-                ("our result", "PSNR dB", "residual: edges", "detail", "verdict"),
+                ("our result", "PSNR dB", "residual: edges", "detail", "verdict", "warned of the level"),
                 [
                     (
                         v["title"],
@@ -175,6 +179,7 @@ def _text(values: dict[str, Any]) -> str:
                         f"{v['residual_edge_correlation']:+.3f}",
                         f"{v['residual_detail_correlation']:+.3f}",
                         v["verdict"],
+                        "yes" if v["warned"] else "-",
                     )
                     for v in values["smoothing"]
                 ],
@@ -202,7 +207,7 @@ def _shows(values: dict[str, Any]) -> str:
         f"correlation {curve['rank_correlation']:.2f}."
     )
     best = values["smoothing"][0]
-    flagged = [v for v in values["smoothing"] if v["verdict"] != best["verdict"]]
+    flagged = [v for v in values["smoothing"] if v["verdict"] != best["verdict"] or v["warned"]]
     missed = [v["title"] for v in values["smoothing"] if v not in flagged and v["lost"] > LITTLE]
     first = min(flagged, key=lambda v: v["lost"], default=None)
     least = (
@@ -210,7 +215,7 @@ def _shows(values: dict[str, Any]) -> str:
     )
     parts.append(
         f"Over-smoothing: the residual of the best result holds {best['verdict']}, as the checks say; those that lost "
-        f"more than {LITTLE} dB and got the same verdict: {', '.join(missed) or 'none'}; {least}."
+        f"more than {LITTLE} dB, got the same verdict and no warning: {', '.join(missed) or 'none'}; {least}."
     )
     return " ".join(parts)
 
