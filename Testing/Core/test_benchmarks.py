@@ -269,6 +269,14 @@ def test_study_of_coloured_noise(script, tmp_path):
     assert cases["not interpolated"]["white_found"] and not cases["both doubled"]["white_found"]
 
 
+def test_study_of_the_spectrum(script, tmp_path):
+    script("study_spectrum").main(["--out", str(tmp_path), "--side", "64", "--snr", "10"])
+    cells = {cell["title"]: cell for cell in read(tmp_path, "study_spectrum")["cells"]}
+    assert cells["not interpolated"]["misplaced"] < 0.02 and cells["both doubled"]["misplaced"] < 0.15
+    # Half of the band: sin(pi / 2) / (pi / 2).
+    assert cells["both doubled"]["lag_one"]["true"] == pytest.approx([0.637, 0.637], abs=0.03)
+
+
 def test_zero_filling_interpolates(script):
     import numpy as np
 
