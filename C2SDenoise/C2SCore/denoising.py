@@ -24,7 +24,7 @@ from C2SCore.noisemap import span
 from C2SCore.tensors import to_array, to_tensor
 
 CLEAN = 0.002  # sigma / signal below which a volume is returned as it is
-LIKELY = (0.75, 1.25)  # a level that was given over the one that is measured, beyond which one of them must be wrong
+LIKELY = (0.75, 1.18)  # a level that was given over the one that is measured, beyond which one of them must be wrong
 PROBES = 4  # pairs of passes for the uncertainty
 PROBE_STEP = 0.1  # of sigma
 
