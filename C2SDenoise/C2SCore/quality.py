@@ -110,12 +110,12 @@ def residual_checks(source: np.ndarray, denoised: np.ndarray, sigma: float | np.
     typical = float(np.median(sigma[mask])) if isinstance(sigma, np.ndarray) and mask.any() else float(np.mean(sigma))
     spectrum = noise.estimate_spectrum(source, mask)
     expected = (_spectrum_correlation(spectrum.rows), _spectrum_correlation(spectrum.columns))
-    if typical <= 0 or float(np.abs(residual).max()) <= 1e-3 * typical or mask.sum() < _FEW:
+    unchanged = typical <= 0 or float(np.abs(residual).max()) <= 1e-3 * typical
+    if unchanged or mask.sum() < _FEW:
         snr = level / typical if typical > 0 else None
+        verdict, sentence = ("clean", _CLEAN_SENTENCE) if unchanged else ("unknown", _UNKNOWN_SENTENCE)
         return asdict(
-            ResidualChecks(
-                typical, typical, snr, snr, 0.0, 0.0, (0.0, 0.0), expected, 0.0, 0.0, "clean", _CLEAN_SENTENCE
-            )
+            ResidualChecks(typical, typical, snr, snr, 0.0, 0.0, (0.0, 0.0), expected, 0.0, 0.0, verdict, sentence)
         )
     scaled = residual / np.maximum(sigma, 1e-3 * typical) if isinstance(sigma, np.ndarray) else residual
     edges, detail = _anatomy_correlations(scaled, denoised, mask)
@@ -143,6 +143,7 @@ def residual_checks(source: np.ndarray, denoised: np.ndarray, sigma: float | np.
 
 
 _CLEAN_SENTENCE = "Nothing was removed: there was no noise to be seen, or nothing but background."
+_UNKNOWN_SENTENCE = "There is too little tissue to say whether noise or anatomy was removed: look at both yourself."
 _NOISE_SENTENCE = "The residual looks like noise: it does not follow the anatomy."
 _ANATOMY_SENTENCE = (
     "The residual follows the anatomy (edges {edges:.2f}, detail {detail:.2f}; noise alone gives about 0): fine "

@@ -19,6 +19,7 @@ SENTENCES = {
         "What was removed contains anatomy: raise Detail kept, check the noise level, or adapt the model to this scan."
     ),
     "clean": "The volume has hardly any noise; there is little to remove. Keep working with the source.",
+    "unknown": "There is too little tissue to say whether noise or anatomy was removed: look at both yourself.",
 }
 
 

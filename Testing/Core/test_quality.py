@@ -98,6 +98,12 @@ def test_nothing_removed_is_clean():
     assert quality.residual_checks(source, source, 0.0)["snr_before"] is None
 
 
+def test_an_image_too_small_to_judge_is_not_called_clean():
+    source = noisy(phantom((1, 7, 5)) + 300, SIGMA)
+    checks = quality.residual_checks(source, blur(source, 1), SIGMA)
+    assert checks["verdict"] == "unknown" and "too little tissue" in checks["sentence"]
+
+
 def test_numbers_are_right_and_scale_free():
     clean = phantom((4, 192, 192))
     source = noisy(clean, SIGMA)
