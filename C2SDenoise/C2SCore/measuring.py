@@ -13,9 +13,10 @@ import inspect
 import json
 import sys
 import zlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -74,18 +75,49 @@ def check_values(name: str, volume: np.ndarray) -> None:
         )
 
 
-def measure(volume: np.ndarray, spectrum: str = "auto", levels: bool = True, cache: Cache | None = None) -> Measurement:
+class Refine(Protocol):
+    """Finds sigma of every slice, (K,), of a volume (K, J, I); `mark` tells one such way from another."""
+
+    @property
+    def mark(self) -> str: ...
+
+    def __call__(self, volume: np.ndarray) -> np.ndarray: ...
+
+
+def measure(
+    volume: np.ndarray,
+    spectrum: str = "auto",
+    levels: bool = True,
+    cache: Cache | None = None,
+    refine: Refine | None = None,
+) -> Measurement:
     """Measure (K, J, I) float32, finite, unless `cache` has it.
 
-    `spectrum` is "auto" or "white"; without `levels` no noise level is measured, for scans whose level is known.
+    `spectrum` is "auto" or "white"; without `levels` no noise level is measured, for scans whose level is known;
+    `refine` finds better levels than the high-pass filter does.
     """
-    key = f"{_digest(volume)} {spectrum} {'levels' if levels else 'none'} {_estimator()}"
+    digest = _digest(volume)
+    key = f"{digest} {spectrum} {'levels' if levels else 'none'} {_estimator()}"
+    found = _kept(cache, key, lambda: _measured(volume, spectrum, levels))
+    if refine is None or not levels or not _usable(found):
+        return found
+    better = _kept(cache, f"{key} {refine.mark}", lambda: replace(found, sigmas=refine(volume)))
+    return better if _usable(better) else found
+
+
+def _kept(cache: Cache | None, key: str, make: Callable[[], Measurement]) -> Measurement:
+    """What the cache has under this key, or what is made now."""
     found = cache.get(key) if cache is not None else None
     if found is None:
-        found = _measured(volume, spectrum, levels)
-        if cache is not None and found.signal > 0 and (found.sigmas > 0).all():  # else nothing can be learnt from it
+        found = make()
+        if cache is not None and _usable(found):
             cache.put(key, found)
     return found
+
+
+def _usable(found: Measurement) -> bool:
+    """Whether something can be learnt from the scan."""
+    return found.signal > 0 and bool((found.sigmas > 0).all())
 
 
 def _measured(volume: np.ndarray, spectrum: str, levels: bool) -> Measurement:
@@ -157,11 +189,12 @@ def _digest(volume: np.ndarray) -> str:
 @functools.cache
 def _estimator() -> str:
     """Changes with the code that measures, so that no number of an older program is taken for a newer one's."""
-    text = "".join(_source(module) for module in (noise, sys.modules[__name__]))
+    text = "".join(source_text(module) for module in (noise, sys.modules[__name__]))
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-def _source(module: Any) -> str:
+def source_text(module: Any) -> str:
+    """The module's code, or the version of the program where there is none."""
     try:
         return inspect.getsource(module)
     except OSError:  # compiled only

@@ -43,10 +43,14 @@ class Case:
     independent_slices: bool = True
 
     def prepare(
-        self, spectrum: str = "auto", known: dict[str, float] | None = None, cache: measuring.Cache | None = None
+        self,
+        spectrum: str = "auto",
+        known: dict[str, float] | None = None,
+        cache: measuring.Cache | None = None,
+        refine: measuring.Refine | None = None,
     ) -> None:
-        """Measure noise level, spectrum and signal, or take them from `cache`; raises `UserError` for a scan that
-        nothing can be learnt from.
+        """Measure noise level, spectrum and signal, or take them from `cache`, the level by `refine` if that is given;
+        raises `UserError` for a scan that nothing can be learnt from.
         """
         volume = np.asarray(self.target, dtype=np.float32)
         if volume.ndim != 3:
@@ -66,7 +70,7 @@ class Case:
             )
         share = None if self.sigma is not None else self._known(known or {})
         levels = self.sigma is None and share is None
-        found = measuring.measure(volume, spectrum, levels, cache)
+        found = measuring.measure(volume, spectrum, levels, cache, refine)
         self.spectrum, self.signal, self.powers = found.spectrum, found.signal, found.powers
         self.span = (found.low, found.high)
         if levels:

@@ -26,6 +26,7 @@ from C2SCore.events import Curve, Log, Message, Preview, Progress
 from C2SCore.gdsm import loss_floor, residual_loss
 from C2SCore.measuring import Cache
 from C2SCore.model import Model, load, save
+from C2SCore.modellevels import ModelLevels
 from C2SCore.patches import Case, PatchSampler, hold_back
 from C2SCore.preview import write_preview
 from C2SCore.runfolder import RunFolder
@@ -101,12 +102,13 @@ def prepare(
     """
     usable: list[Case] = []
     problems: list[str] = []
+    refine = ModelLevels(choose_device(device or "auto"))
     for n, case in enumerate(cases):
         emit(Progress("", "prepare", n, len(cases), device=device))
         if cancelled():
             raise Cancelled
         try:
-            case.prepare(config.noise.spectrum, config.noise.known, cache)
+            case.prepare(config.noise.spectrum, config.noise.known, cache, refine)
             usable.append(case)
         except UserError as error:
             if case.optional:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from phantom import noisy, phantom
 
-from C2SCore import measuring, noise
+from C2SCore import measuring, noise, training
+from C2SCore.config import TrainConfig
 from C2SCore.measuring import Cache, Measurement, measure
 from C2SCore.patches import Case
 
@@ -110,3 +112,40 @@ def test_a_cache_that_cannot_be_written_is_no_fault(tmp_path: Path, counted: lis
 def test_what_nothing_can_be_learnt_from_is_not_kept(tmp_path: Path) -> None:
     measure(np.ones((3, 40, 40), np.float32), cache=Cache(tmp_path / "m.jsonl"))
     assert list(tmp_path.iterdir()) == []
+
+
+class Half:
+    """Says half of the true level, and counts how often it is asked."""
+
+    def __init__(self, mark: str = "half", share: float = 0.5) -> None:
+        self.mark, self.share, self.asked = mark, share, 0
+
+    def __call__(self, volume: np.ndarray) -> np.ndarray:
+        self.asked += 1
+        return np.full(len(volume), 20.0 * self.share)
+
+
+def test_a_better_estimate_of_the_level_replaces_the_filters(tmp_path: Path, counted: list[int]) -> None:
+    cache, half = Cache(tmp_path / "m.jsonl"), Half()
+    plain = measure(scan(), cache=cache)
+    for again in range(2):
+        found = measure(scan(), cache=Cache(tmp_path / "m.jsonl") if again else cache, refine=half)
+        assert found.sigmas == pytest.approx(10) and found.signal == plain.signal
+    assert half.asked == 1 and len(counted) == 1  # both are kept, and what does not depend on it is not measured again
+    assert measure(scan(), cache=cache).sigmas == pytest.approx(plain.sigmas)
+    assert measure(scan(), cache=cache, refine=Half("third", 0.3)).sigmas == pytest.approx(6)
+    assert measure(scan(), cache=cache, refine=Half("none", 0.0)).sigmas == pytest.approx(plain.sigmas)
+    assert not measure(scan(), levels=False, refine=half).sigmas.size
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "rician"])
+def test_a_training_takes_the_level_that_the_bundled_model_sees(tmp_path: Path, kind: str) -> None:
+    """Fine anatomy, which a filter takes for noise, is none to the model."""
+    clean = phantom((4, 128, 128))
+    fine = np.random.default_rng(5).normal(0, 1, (1, 128, 128)).astype(np.float32)
+    clean = clean + 25 * fine * (clean > 0)  # the same in every slice
+    case = Case("s", noisy(clean, 40.0, kind))
+    filtered = measure(case.target).sigmas
+    (used,) = training.prepare([case], TrainConfig(), Cache(tmp_path / "m.jsonl"), lambda m: None, lambda: False)
+    assert np.abs(used.sigmas - 40).max() < np.abs(filtered - 40).min()
+    assert used.sigmas == pytest.approx(40, rel=0.15)
