@@ -13,7 +13,7 @@ from C2STrainSlicer.scans import Row
 COLUMNS = {
     "Scan": (150, "Ticked: used for training."),
     "Contrast": (62, "Guessed from the name; click twice to change it."),
-    "SNR": (42, "Signal over noise in the tissue."),
+    "SNR": (42, "Signal over noise in the tissue: a first estimate, too low where there is much fine anatomy."),
     "Note": (125, "What to know of this scan, or why it cannot be used."),
     "Group": (70, "Scans of one patient or session; click twice to change it."),
     "σ": (50, "Estimated noise, in the scan's own unit."),
