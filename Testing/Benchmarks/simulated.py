@@ -22,7 +22,7 @@ from pictures import Tile, draw_slices
 
 from C2SCore import model
 from C2SCore.denoising import Options, denoise
-from C2SCore.noise import foreground, signal_level
+from C2SCore.noise import estimate_sigma, foreground, signal_level
 
 KINDS = ("gaussian", "rician")
 FACTORS = (0.5, 0.75, 1.0, 1.25, 1.5)  # of the true sigma
@@ -161,12 +161,13 @@ def _wrong_sigma(scene: Scene, kind: str, loaded: model.Model) -> dict[str, Any]
 def _estimates(scene: Scene, kind: str, loaded: model.Model) -> dict[str, Any]:
     """Estimated over true sigma. The scan's own noise is part of the truth: it adds in squares."""
     own = denoise(scene.clean, loaded).sigma
-    ratios, plain = [], []
+    ratios, plain, filtered = [], [], []
     for snr in ESTIMATED_AT:
         noisy, sigma = scene.noisy(kind, snr)
         estimate = denoise(noisy, loaded).sigma
         plain.append(estimate / sigma)
         ratios.append(estimate / float(np.hypot(sigma, own)))
+        filtered.append(estimate_sigma(noisy) / sigma)
     return {
         "scan": scene.name,
         "noise": kind,
@@ -174,6 +175,7 @@ def _estimates(scene: Scene, kind: str, loaded: model.Model) -> dict[str, Any]:
         "own_sigma": own,
         "ratio": plain,
         "ratio_with_own": ratios,
+        "ratio_of_filter": filtered,
     }
 
 
@@ -212,7 +214,8 @@ def _text(values: dict[str, Any]) -> str:
             [(f"{w['scan']}, {w['noise']}", *(f"{v:.2f}" for v in w["loss"])) for w in values["wrong_sigma"]],
         ),
         "## Estimated sigma over the truth",
-        "In brackets: over the root of the squares of the simulated sigma and of the scan's own, as estimated.",
+        "In brackets: over the root of the squares of the simulated sigma and of the scan's own, as estimated; then what a "
+        "high-pass filter says without the model, over the simulated sigma.",
         common.table(
             ("scan, noise", *(f"SNR {s:g}" for s in ESTIMATED_AT)),
             [_estimate_row(e) for e in values["estimate"]],
@@ -222,8 +225,11 @@ def _text(values: dict[str, Any]) -> str:
 
 
 def _estimate_row(found: dict[str, Any]) -> tuple[str, ...]:
-    ratios = zip(found["ratio"], found["ratio_with_own"])
-    return (f"{found['scan']}, {found['noise']}", *(f"{plain:.3f} ({both:.3f})" for plain, both in ratios))
+    ratios = zip(found["ratio"], found["ratio_with_own"], found["ratio_of_filter"])
+    return (
+        f"{found['scan']}, {found['noise']}",
+        *(f"{plain:.3f} ({both:.3f}); {filtered:.3f}" for plain, both, filtered in ratios),
+    )
 
 
 def _shown(cell: dict[str, Any], name: str) -> str:
