@@ -214,8 +214,8 @@ def _text(values: dict[str, Any]) -> str:
             [(f"{w['scan']}, {w['noise']}", *(f"{v:.2f}" for v in w["loss"])) for w in values["wrong_sigma"]],
         ),
         "## Estimated sigma over the truth",
-        "In brackets: over the root of the squares of the simulated sigma and of the scan's own, as estimated; then what a "
-        "high-pass filter says without the model, over the simulated sigma.",
+        "In brackets: over the root of the squares of the simulated sigma and of the scan's own, as estimated; then "
+        "what a high-pass filter says without the model, over the simulated sigma.",
         common.table(
             ("scan, noise", *(f"SNR {s:g}" for s in ESTIMATED_AT)),
             [_estimate_row(e) for e in values["estimate"]],
