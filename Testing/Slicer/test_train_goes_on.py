@@ -181,9 +181,9 @@ def test_what_c2s_train_began_is_resumed_by_the_panel(bench, models, tmp_path):
 
 def test_what_was_looked_at_is_not_measured_again(bench, models, tmp_path):
     """By the panel or for a script: the training's own file has the scans, and only the model's view is added."""
+    widget = open_train(bench, "looked at", LONG)
     from C2STrainSlicer import inspection
 
-    widget = open_train(bench, "looked at", LONG)
     inspection.measured().unlink(missing_ok=True)
     read_folder(bench, widget, sessions(tmp_path, count=2))
     found = inspection.measured().read_bytes()
