@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         "scans": {s.name: {"sigma": n.sigma * signal_level(s.voxels), "snr": 1 / n.sigma} for s, n in zip(scans, noisy)}
     }
     values |= {"left_out": [], "cells": []}
-    tiles = {scan.name: [Tile("source", scan.voxels[len(scan.voxels) // 2])] for scan in scans}
+    tiles = {"source": [Tile(scan.name, _middle(scan.voxels)) for scan in scans]}
     for name, use in _rows(scans, noisy, options):
         for number, scan in enumerate(scans):
             began = time.monotonic()
@@ -65,13 +65,21 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
                 break
             checks = residual_checks(scan.voxels, image, values["scans"][scan.name]["sigma"])
             values["cells"].append({"scan": scan.name, "method": name, "seconds": time.monotonic() - began} | checks)
-            tiles[scan.name].append(Tile(name, image[len(image) // 2]))
+            removed = Tile("removed", _middle(scan.voxels - image), True)
+            tiles.setdefault(name, []).extend([Tile(scan.name, _middle(image)), removed])
             if options.images:
                 files.write(scan.with_voxels(image), options.images / f"{scan.name}_{_slug(name)}.nii.gz")
         print(f"{name} done", flush=True)
     draw_slices(tiles, options.out / "real_compare.png")
     common.write_results(options.out, "real_compare", values, _text(values))
     return values
+
+
+def _middle(volume: np.ndarray) -> np.ndarray:
+    """The middle of the middle slice, half as wide and high."""
+    plane = volume[len(volume) // 2]
+    (j, i), (height, width) = (n // 4 for n in plane.shape), (n // 2 for n in plane.shape)
+    return plane[j : j + height, i : i + width]
 
 
 def _noisy(scan: Scan) -> Simulated:
