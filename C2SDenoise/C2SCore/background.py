@@ -11,8 +11,6 @@ FADE = 1.5  # of sigma: estimate from which nothing is changed
 SAMPLED = 32  # slices that decide
 FEWEST = 2000  # pixels
 LARGEST = 0.1  # of sigma: a larger offset is no leftover light of the network but a background that is not empty
-
-
 MASKED = 0.95  # fraction of zeros away from tissue from which a scan was masked, as by brain extraction
 
 

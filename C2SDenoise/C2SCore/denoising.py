@@ -25,6 +25,7 @@ from C2SCore.tensors import to_array, to_tensor
 
 CLEAN = 0.002  # sigma / signal below which a volume is returned as it is
 LIKELY = (0.75, 1.18)  # a level that was given over the one that is measured, beyond which one of them must be wrong
+CLEAR_SNR = 20.0  # up to which a level that seems too low is said
 PROBES = 4  # pairs of passes for the uncertainty
 PROBE_STEP = 0.1  # of sigma
 
@@ -140,10 +141,15 @@ def denoise(
         )
     if given is not None and given.ndim == 0 and not others:
         numbers["sigma_measured"] = seen = measure(voxels, None, options.noise, passes).sigma
-        # A model that learnt little misleads the one, fine anatomy the other.
+        # A model that learnt little misleads the one, fine anatomy the other; and where there is little noise, the
+        # finest anatomy passes for some.
         lowest, highest = sorted((seen, found.filtered))
-        if lowest > 0 and not LIKELY[0] * lowest < found.sigma < LIKELY[1] * highest:
-            danger = "fine detail may be lost" if found.sigma > seen else "noise may be left"
+        danger = ""
+        if lowest > 0 and found.sigma > LIKELY[1] * highest:
+            danger = "fine detail may be lost"
+        elif found.sigma < LIKELY[0] * lowest and found.signal < CLEAR_SNR * seen:
+            danger = "noise may be left"
+        if danger:
             warnings.append(
                 f"The noise level was set to {found.sigma:.3g}, but the volume itself shows about {seen:.3g}: {danger}."
             )

@@ -96,8 +96,7 @@ def measure(
     `spectrum` is "auto" or "white"; without `levels` no noise level is measured, for scans whose level is known;
     `refine` finds better levels than the high-pass filter does.
     """
-    digest = _digest(volume)
-    key = f"{digest} {spectrum} {'levels' if levels else 'none'} {_estimator()}"
+    key = f"{_digest(volume)} {spectrum} {'levels' if levels else 'none'} {_estimator()}"
     found = _kept(cache, key, lambda: _measured(volume, spectrum, levels))
     if refine is None or not levels or not _usable(found):
         return found

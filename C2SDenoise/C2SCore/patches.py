@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
@@ -22,8 +23,8 @@ class Case:
     """One noisy scan with the other contrasts of the same anatomy.
 
     `target` (K, J, I) in the scan's own unit (an array or a memory map); `auxiliary` the same shape each; `sigma`
-    overrides the estimate,
-    a number or one per slice (K,). Everything else is measured by `prepare`.
+    overrides the estimate, a number or one per slice (K,), and `limit` bounds it. Everything else is measured by
+    `prepare`.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Case:
     sigma: float | np.ndarray | None = None
     source: str = ""  # where it came from, for `noise.known`
     group: str | None = None  # repetitions and sessions of one patient: held back together
+    limit: float = math.inf
     optional: bool = False  # found in a folder, not named: left out if nothing can be learnt from it
     sigmas: np.ndarray = field(default_factory=lambda: np.zeros(0))
     powers: np.ndarray = field(default_factory=lambda: np.zeros(0))  # mean square of every slice
@@ -74,7 +76,7 @@ class Case:
         self.spectrum, self.signal, self.powers = found.spectrum, found.signal, found.powers
         self.span = (found.low, found.high)
         if levels:
-            self.sigmas = found.sigmas
+            self.sigmas = np.minimum(found.sigmas, self.limit)
         else:
             given = self.sigma if share is None else share * self.signal
             self.sigmas = np.broadcast_to(np.asarray(given, dtype=np.float64), volume.shape[:1]).copy()

@@ -173,7 +173,10 @@ def adapted(
     sigma: Any = None if isinstance(options.sigma, str) else options.sigma
     if isinstance(sigma, np.ndarray) and sigma.ndim == 3:
         sigma = np.median(sigma, axis=(1, 2))
-    cases = [Case(frame.name, frame.voxels, auxiliary, sigma, group=frames[0].name) for frame in frames]
+    cases = [
+        Case(frame.name, frame.voxels, auxiliary, sigma, group=frames[0].name, limit=options.sigma_limit)
+        for frame in frames
+    ]
     recipe = config.preset("quick").replace(neighbours=model.denoiser.neighbours, minutes=minutes, steps=10_000_000)
 
     def listen(message: events.Message) -> None:

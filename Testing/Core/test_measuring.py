@@ -138,6 +138,13 @@ def test_a_better_estimate_of_the_level_replaces_the_filters(tmp_path: Path, cou
     assert not measure(scan(), levels=False, refine=half).sigmas.size
 
 
+def test_what_repeated_frames_show_bounds_the_level() -> None:
+    free, bound = Case("s", scan()), Case("s", scan(), limit=12.0)
+    for case in (free, bound):
+        case.prepare()
+    assert (free.sigmas > 12).all() and bound.sigmas == pytest.approx(12)
+
+
 @pytest.mark.parametrize("kind", ["gaussian", "rician"])
 def test_a_training_takes_the_level_that_the_bundled_model_sees(tmp_path: Path, kind: str) -> None:
     """Fine anatomy, which a filter takes for noise, is none to the model."""
