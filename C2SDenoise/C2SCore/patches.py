@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from fnmatch import fnmatch
 from typing import Any
 
@@ -31,6 +31,7 @@ class Case:
     target: np.ndarray
     auxiliary: Sequence[np.ndarray] = ()
     sigma: float | np.ndarray | None = None
+    _: KW_ONLY
     source: str = ""  # where it came from, for `noise.known`
     group: str | None = None  # repetitions and sessions of one patient: held back together
     limit: float = math.inf

@@ -180,9 +180,9 @@ class Cases:
                 self._map(voxels, f"{number}-target{n}"),
                 others,
                 facts.get("sigma"),
-                str(facts["target"]),
-                facts.get("group"),
-                bool(facts.get("optional")),
+                source=str(facts["target"]),
+                group=facts.get("group"),
+                optional=bool(facts.get("optional")),
             )
             for n, (name, voxels) in enumerate(frames)
         ]
