@@ -1,10 +1,15 @@
-"""Leaves the Slicer tests out, and says so, on a machine that cannot run Qt or has no slicer-core."""
+"""For all tests: one thread each, and what a machine that cannot run Qt or has no slicer-core leaves out."""
 
 from __future__ import annotations
 
 import importlib.util
+import os
 
 from qt_libraries import advice, missing_libraries
+
+# Before any test imports torch, and for the processes that tests start. What is computed here is small: two threads gain
+# little on a quiet machine, and on a busy one they wait for each other ten times as long as they compute.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def _reason() -> str:

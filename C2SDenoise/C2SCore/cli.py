@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from C2SCore import __version__
 from C2SCore.errors import Cancelled, UserError
+from C2SCore.threads import share_cores
 
 EPILOG = """A scan is a NIfTI, NRRD, MetaImage or DICOM file, a folder with a DICOM series, or M4Raw or fastMRI HDF5
 (FILE.h5::DATASET names one of several). Errors go to standard error; --debug adds where they arose."""
@@ -19,6 +20,7 @@ EPILOG = """A scan is a NIfTI, NRRD, MetaImage or DICOM file, a folder with a DI
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
+    share_cores()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["worker"]:  # before anything that costs time: Slicer waits for it
         from C2SCore import worker

@@ -172,7 +172,8 @@ class Progress:
     """How far a job is.
 
     `done` of `total` units of the present `stage`, and the seconds this stage still needs, if known; `memory`: bytes
-    that the process holds at most, 0 where that is not known.
+    that the process holds at most, 0 where that is not known. `fraction`: of a training's budget that is used, 0 to 1,
+    where its steps alone do not tell.
     """
 
     job: str
@@ -182,6 +183,7 @@ class Progress:
     seconds_left: float | None = None
     device: str = ""
     memory: int = 0
+    fraction: float | None = None
 
 
 @dataclass(frozen=True)

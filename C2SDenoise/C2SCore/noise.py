@@ -21,6 +21,9 @@ QUANTILE = 0.1  # of the squares, flattest first, that decide
 MAX_SLICES = 24
 REPEATED_PAIRS = 4
 BACKGROUND_SLICES = 12  # that tell magnitudes from additive noise
+EMPTY = 1.4  # mean square of 9 x 9 pixels over that of noise alone, from which space is not empty
+EMPTY_ROUNDS = 5
+FEWEST_EMPTY = 500  # voxels
 RAYLEIGH_MEDIAN = 1.1774  # of sigma
 SMALLEST = 16  # pixels: with fewer, a spectrum says nothing
 
@@ -262,7 +265,7 @@ def is_magnitude(volume: np.ndarray, mask: np.ndarray, sigma: float) -> bool:
     if sigma <= 0 or volume.min() < 0:
         return False
     values = _background(volume, mask)
-    if values.size < 500:
+    if values.size < FEWEST_EMPTY:
         return False
     # Zeros beyond what rounding to whole numbers makes: the background was masked, or windowed to a range that
     # begins above 0. Then an
@@ -281,14 +284,29 @@ def background_sigma(volume: np.ndarray, mask: np.ndarray) -> float:
     """sigma from the empty space of a magnitude image (K, J, I), where noise is Rayleigh distributed; 0 if there is
     none.
     """
-    values = _background(volume, mask)
-    return float(np.median(values)) / RAYLEIGH_MEDIAN if values.size >= 500 else 0.0
+    few, away = _away(mask)
+    part = volume[few]
+    power = box_mean(np.square(part), 9)
+    sigma = math.inf
+    # Dark tissue, as skin where fat is suppressed, is no foreground, but it shines more than noise does.
+    for _ in range(EMPTY_ROUNDS):
+        values = part[away & (power < EMPTY * 2 * sigma**2)]
+        if values.size < FEWEST_EMPTY:
+            return 0.0
+        sigma = float(np.median(values)) / RAYLEIGH_MEDIAN
+    return sigma
 
 
 def _background(volume: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Voxels of some slices, 4 pixels and more away from the foreground `mask`."""
-    few = slice(None, None, max(1, len(volume) // BACKGROUND_SLICES))
-    return volume[few][box_mean(mask[few], 9) == 0]
+    few, away = _away(mask)
+    return volume[few][away]
+
+
+def _away(mask: np.ndarray) -> tuple[slice, np.ndarray]:
+    """Some slices, and where in them one is 4 pixels and more away from the foreground `mask`."""
+    few = slice(None, None, max(1, len(mask) // BACKGROUND_SLICES))
+    return few, box_mean(mask[few], 9) == 0
 
 
 def slice_correlation(volume: np.ndarray, mask: np.ndarray, spectrum: Spectrum) -> float:

@@ -7,7 +7,6 @@ import dataclasses
 import signal
 import sys
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,15 +39,12 @@ def run(options: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
     record.card |= facts
     record.device = options.device
 
-    began = time.monotonic()
-
     def listen(message: events.Message) -> None:
         if isinstance(message, events.Progress):
-            if message.seconds_left is None:
+            if message.fraction is None:
                 reporter(STAGES.get(message.stage, message.stage), message.done, message.total)
-            else:  # the budget is of steps or of time: the seconds know both
-                passed = time.monotonic() - began
-                reporter("train (%)", round(100 * passed / max(passed + message.seconds_left, 1e-9)), 100)
+            else:
+                reporter("train (%)", round(100 * message.fraction), 100)
         elif isinstance(message, events.Log):
             reporter.close()
             print(f"note: {message.text}", file=sys.stderr, flush=True)

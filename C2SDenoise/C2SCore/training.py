@@ -226,7 +226,7 @@ class _Run:
             self.judge(folder, emit)
         while self.fraction() < 1:
             while paused() and not cancelled():
-                emit(Progress("", "paused", self.step, config.steps, device=self.device.type))
+                emit(self.progress("paused"))
                 time.sleep(0.2)
                 clock = time.monotonic()
             if cancelled():
@@ -246,8 +246,7 @@ class _Run:
             self.elapsed, clock = self.elapsed + now - clock, now
             if now - reported > REPORT_SECONDS:
                 reported = now
-                left = self.elapsed * (1 / max(self.fraction(), 1e-9) - 1)
-                emit(Progress("", "train", self.step, config.steps, left, self.device.type))
+                emit(self.progress("train", self.elapsed * (1 / max(self.fraction(), 1e-9) - 1)))
             if self.step % config.validate_every == 0 or self.fraction() >= 1 or self.overdue():
                 self.judge(folder, emit)
             if now >= due:
@@ -256,6 +255,10 @@ class _Run:
         if not self.best:
             self.judge(folder, emit)
         self.store(folder.state)
+
+    def progress(self, stage: str, left: float | None = None) -> Progress:
+        device, fraction = self.device.type, min(self.fraction(), 1.0)
+        return Progress("", stage, self.step, self.config.steps, left, device, fraction=fraction)
 
     def fraction(self) -> float:
         """How much of the budget is used, 0 to 1: of the steps, and of the minutes if there are any."""

@@ -26,6 +26,7 @@ from typing import Any, BinaryIO
 
 import C2SCore
 from C2SCore import errors, events
+from C2SCore.threads import share_cores
 
 GRACE = 3.0  # seconds that a running job has to stop by itself once the input has closed
 PROGRESS_INTERVAL = 0.1  # seconds between two progress messages of one stage
@@ -216,6 +217,7 @@ def serve(handlers: Mapping[type, Handler]) -> int:
 
 
 def main() -> int:
+    share_cores()
     from C2SCore import jobs
 
     return serve(jobs.HANDLERS)

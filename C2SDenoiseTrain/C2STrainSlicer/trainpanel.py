@@ -163,15 +163,11 @@ class TrainPanel:
         ui.statusLabel.setText(progress_text(training))
 
     def _fraction(self, training: Training) -> float | None:
-        """Of the scans while they are read; of the time where there is a budget, else of the steps. None: unknown."""
+        """Of the scans while they are read, then of the training. None: unknown."""
         if training.stage not in ("train", "paused") or training.state not in ("running", "paused"):
             done, total = training.part
             return done / total if total > 1 else None
-        minutes = float(training.plan.config.get("minutes") or 0)
-        by_steps = training.step / max(training.steps, 1)
-        if minutes and training.seconds_left is not None:
-            return max(by_steps, 1 - training.seconds_left / max(60 * minutes, training.seconds_left))
-        return by_steps
+        return training.fraction
 
     # ---- resuming
 

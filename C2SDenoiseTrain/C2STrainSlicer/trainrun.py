@@ -73,6 +73,7 @@ class Training:
         self.step = self.steps = self.memory = 0
         self.part = (0, 0)  # of the present stage: done, in all
         self.seconds_left: float | None = None
+        self.fraction: float | None = None  # of the training itself
         self.device = ""
         self.preview, self.preview_name = "", ""
         self.history: list[dict[str, Any]] = plan.history() if resume else []
@@ -178,7 +179,7 @@ class Training:
             self.seconds_left, self.device = message.seconds_left, message.device or self.device
             self.memory = message.memory or self.memory
             if message.stage in ("train", "paused"):
-                self.step, self.steps = message.done, message.total
+                self.step, self.steps, self.fraction = message.done, message.total, message.fraction
         elif isinstance(message, events.Curve):
             self.history = [p for p in self.history if p["step"] < message.step]
             self.history.append({"step": message.step, **message.values})

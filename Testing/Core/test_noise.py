@@ -121,6 +121,16 @@ def test_level_from_empty_space() -> None:
     assert background_sigma(volume, np.ones(volume.shape, dtype=bool)) == 0
 
 
+def test_dark_skin_is_not_taken_for_empty_space() -> None:
+    clean = _phantom()
+    rows, columns = np.mgrid[:128, :128] - 64
+    around = np.hypot(rows, columns)
+    clean[:, (around > 54) & (around < 62)] = 20
+    first, second = 10 * np.random.default_rng(0).standard_normal((2, *clean.shape))
+    volume = np.hypot(clean + first, second).astype(np.float32)
+    assert background_sigma(volume, foreground(volume)) == pytest.approx(10.0, rel=0.02)
+
+
 def test_masked_or_windowed_background_is_no_magnitude() -> None:
     volume = _noisy(10.0, rician=True)
     mask = foreground(volume)

@@ -17,7 +17,7 @@ from C2SCore.config import Levels, Noise, TrainConfig
 from C2SCore.corruption import coloured, make_example, patch_size
 from C2SCore.denoiser import with_contrasts
 from C2SCore.errors import Cancelled, UserError
-from C2SCore.events import Curve, Log, Preview, Progress
+from C2SCore.events import Curve, Log, Message, Preview, Progress
 from C2SCore.patches import Case, PatchSampler, hold_back
 from C2SCore.runfolder import run_folder
 from C2SCore.tensors import to_tensor
@@ -174,6 +174,14 @@ def test_a_budget_of_time_is_looked_at_twenty_times(tmp_path: Path, monkeypatch:
     train(_cases(), recipe, out, resume=True)
     _, facts = state.load_state(run_folder(out) / "state.safetensors")
     assert [point["step"] for point in facts["history"]] == list(range(6, 121, 6))
+
+
+def test_progress_tells_the_part_of_the_budget_that_ends_first(tmp_path: Path) -> None:
+    for budget in ({"minutes": 60.0}, {"steps": 1_000_000, "minutes": 0.02}):
+        messages: list[Message] = []
+        train(_cases(), TINY.replace(**budget), tmp_path / f"{len(budget)}.safetensors", emit=messages.append)
+        parts = [m.fraction for m in messages if isinstance(m, Progress) and m.stage == "train"]
+        assert parts == sorted(parts) and 0 < parts[0] <= 0.5 and parts[-1] <= 1
 
 
 def test_stopped_before_the_first_validation_keeps_what_a_checkpoint_has(tmp_path: Path, one_look: None) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from researcher import Researcher
 from screenshots import ROOT
 
-SHORT = {"minutes": 0.0, "steps": 60, "validate_every": 6, "checkpoint_every": 1.0}
+SHORT = {"steps": 240, "validate_every": 24, "checkpoint_every": 1.0}
 
 
 def main(scans: str, pictures: Path) -> None:
