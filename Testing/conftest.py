@@ -7,8 +7,8 @@ import os
 
 from qt_libraries import advice, missing_libraries
 
-# Before any test imports torch, and for the processes that tests start. What is computed here is small: two threads gain
-# little on a quiet machine, and on a busy one they wait for each other ten times as long as they compute.
+# Before any test imports torch, and for the processes that tests start. What is computed here is small: two threads
+# gain little on a quiet machine, and on a busy one they wait for each other ten times as long as they compute.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
