@@ -17,6 +17,7 @@ from C2SCore.config import TrainConfig
 from C2SCore.errors import Cancelled, UserError
 from C2SCore.events import Log, Message, Progress
 from C2SCore.patches import Case
+from C2SCore.preparing import listed
 from C2SCore.runfolder import RunFolder
 from C2SCore.scan import Scan
 from C2SCore.scanjob import on_grid
@@ -139,7 +140,7 @@ class Cases:
             if not problems:
                 self._cases += self._converted(facts, *found, number)
         if problems:
-            raise UserError(training.listed(problems))
+            raise UserError(listed(problems))
         if not self._cases:
             raise UserError("None of the scans can be read, so there is nothing to train on. The log says why.")
 

@@ -18,16 +18,16 @@ from torch import Tensor
 from C2SCore import guidance
 from C2SCore.card import Card
 from C2SCore.config import TrainConfig
-from C2SCore.corruption import Example, make_example, patch_size
+from C2SCore.corruption import make_example, patch_size
 from C2SCore.denoiser import Denoiser, on_device, with_contrasts
-from C2SCore.device import autocast, choose_device
+from C2SCore.device import choose_device
 from C2SCore.errors import Cancelled, UserError
 from C2SCore.events import Curve, Log, Message, Preview, Progress
-from C2SCore.gdsm import loss_floor, residual_loss
 from C2SCore.measuring import Cache
 from C2SCore.model import Model, load, save
-from C2SCore.modellevels import ModelLevels
+from C2SCore.objective import recipe_loss, validation_set
 from C2SCore.patches import Case, PatchSampler, hold_back
+from C2SCore.preparing import prepare
 from C2SCore.preview import write_preview
 from C2SCore.runfolder import RunFolder
 from C2SCore.state import (
@@ -40,7 +40,6 @@ from C2SCore.state import (
     save_state,
 )
 
-VALIDATION_PATCHES = 48
 LOOKS = 20  # at least so many validations in a training, however slow the machine
 LOOK_STEPS = 5  # but never closer than this because of `LOOKS`: a validation costs about as much as a step
 REPORT_SECONDS = 0.5
@@ -86,46 +85,6 @@ def train(
         run = _Run(cases, config, target, initial, _card(card or {}, cases, config, out), saved)
         run.loop(claimed, emit, cancelled, paused)
         return save(out, run.denoiser, run.final_card(), run.best)
-
-
-def prepare(
-    cases: Sequence[Case],
-    config: TrainConfig,
-    cache: Cache,
-    emit: Callable[[Message], None],
-    cancelled: Callable[[], bool],
-    device: str = "",
-) -> list[Case]:
-    """Measure the cases; those that something can be learnt from.
-
-    Raises `UserError` that names all the others, unless they are `optional`: these are left out, and the log says so.
-    """
-    usable: list[Case] = []
-    problems: list[str] = []
-    refine = ModelLevels(choose_device(device or "auto"))
-    for n, case in enumerate(cases):
-        emit(Progress("", "prepare", n, len(cases), device=device))
-        if cancelled():
-            raise Cancelled
-        try:
-            case.prepare(config.noise.spectrum, config.noise.known, cache, refine)
-            usable.append(case)
-        except UserError as error:
-            if case.optional:
-                emit(Log(f"Left out: {error}"))
-            else:
-                problems.append(str(error))
-    if problems:
-        raise UserError(listed(problems))
-    if not usable:
-        raise UserError("Nothing can be learnt from any of the scans. The log says why; add others.")
-    return usable
-
-
-def listed(problems: Sequence[str], most: int = 5) -> str:
-    """Several errors as one text."""
-    rest = len(problems) - most
-    return "\n".join([*problems[:most], *([f"And {rest} more like these."] if rest > 0 else [])])
 
 
 def _seen(case: Case) -> guidance.Seen:
@@ -182,7 +141,7 @@ class _Run:
         self.generator = torch.Generator().manual_seed(config.seed)
         held = hold_back(cases, config.validation, config.seed)
         self.sampler = PatchSampler(cases, config.patch, config.neighbours, held, background=config.background)
-        self.validation = _validation_set(cases, config, held)
+        self.validation = validation_set(cases, config, held)
         contrasts = len(cases[0].auxiliary)
         self.fresh = initial is None and not config.initial
         self.rate = config.learning_rate * (1.0 if self.fresh else config.fine_tune)
@@ -282,7 +241,7 @@ class _Run:
         example = make_example(
             self.sampler.draw(config.batch, self.rng, patch_size(config)), config, self.rng, self.generator
         )
-        loss = _loss(self.denoiser, example, config, self.device).mean()
+        loss = recipe_loss(self.denoiser, example, config, self.device).mean()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.denoiser.parameters(), config.gradient_clip)
@@ -316,7 +275,7 @@ class _Run:
         total, count = 0.0, 0
         with torch.no_grad():
             for example in self.validation:
-                values = _loss(self.average, example, self.config, self.device)
+                values = recipe_loss(self.average, example, self.config, self.device)
                 total, count = total + values.sum().item(), count + len(values)
         return total / count
 
@@ -372,50 +331,6 @@ class _Run:
         return dataclasses.replace(
             self.card, quality=quality | {"minutes": round(self.elapsed / 60, 2), "device": self.device.type}
         )
-
-
-def _loss(denoiser: Denoiser, example: Example, config: TrainConfig, device: torch.device) -> Tensor:
-    """The recipe's loss per image (N,), less what no network can remove; both signs in one pass through the network."""
-    signs = len(example.x_t)
-    x_t = torch.cat(example.x_t).to(device)
-    sigma_t, sigma_data = example.sigma_t.to(device).repeat(signs), example.sigma_data.to(device).repeat(signs)
-    aux = None if example.aux is None else example.aux.to(device).repeat(signs, 1, 1, 1)
-    with autocast(device, config.precision):
-        estimates = denoiser(x_t, sigma_t, aux, sigma_data)
-    x_d, sigma_d, sigma_tau = example.x_d.to(device), example.sigma_d.to(device), example.sigma_tau.to(device)
-    parts = [
-        residual_loss(
-            estimate.float(),
-            corrupted,
-            x_d,
-            sigma_d,
-            sigma_tau,
-            sigma_target=config.loss.sigma_target * sigma_d,
-            alpha=config.loss.alpha,
-            normalised=config.loss.form == "normalised",
-            weight=None if example.weight is None else example.weight.to(device),
-        )
-        for estimate, corrupted in zip(estimates.chunk(signs), x_t.chunk(signs))
-    ]
-    loss = torch.stack(parts).mean(dim=0)
-    if config.loss.form != "normalised" or signs == 1:
-        return loss
-    # Its gradient is 0, but it changes from draw to draw by more than a training gains: curves would not show that.
-    target = config.loss.sigma_target * example.sigma_d
-    return loss - loss_floor(example.sigma_d, example.sigma_tau, example.z, target, config.loss.alpha).to(loss.device)
-
-
-def _validation_set(cases: Sequence[Case], config: TrainConfig, held: Sequence[tuple[int, int]]) -> list[Example]:
-    """Fixed examples from the slices held back; with too few slices to hold any back, from all, with noise never
-    trained on.
-    """
-    rng = np.random.default_rng(config.seed + 1)
-    generator = torch.Generator().manual_seed(config.seed + 1)
-    sampler = PatchSampler(cases, config.patch, config.neighbours, held, bool(held), config.background)
-    draws = math.ceil(VALIDATION_PATCHES / config.batch)
-    return [
-        make_example(sampler.draw(config.batch, rng, patch_size(config)), config, rng, generator) for _ in range(draws)
-    ]
 
 
 def _schedule(step: int, fraction: float, warm_up: int) -> float:

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from C2SCore import denoising, events, inspecting, measuring, model, quality, training
+from C2SCore import denoising, events, inspecting, measuring, model, quality
 from C2SCore.card import find_model
 from C2SCore.config import TrainConfig
 from C2SCore.errors import UserError
 from C2SCore.patches import Case, hold_back
+from C2SCore.preparing import prepare
 from C2SCore.runfolder import MEASURED, run_folder
 from C2SCore.scoring import PATCHES, noise_left, noise_left_by
 from C2SCore.writing import atomic
@@ -78,7 +79,7 @@ def write(
             context.progress("Measuring scans", message.done, message.total)
 
     cache = measuring.Cache(run_folder(path) / MEASURED)
-    cases = training.prepare(cases, config, cache, measured, context.cancelled)
+    cases = prepare(cases, config, cache, measured, context.cancelled)
     held = hold_back(cases, config.validation, config.seed)
     everything = held or [(c, int(case.slices[len(case.slices) // 2])) for c, case in enumerate(cases)]
     shown = [everything[round(n)] for n in np.linspace(0, len(everything) - 1, min(SLICES, len(everything)))]

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from phantom import noisy, phantom
 
-from C2SCore import measuring, noise, training
+from C2SCore import measuring, noise
 from C2SCore.config import TrainConfig
 from C2SCore.measuring import Cache, Measurement, measure
 from C2SCore.patches import Case
+from C2SCore.preparing import prepare
 
 
 def scan(sigma: float = 20.0, seed: int = 0, count: int = 4) -> np.ndarray:
@@ -153,6 +154,6 @@ def test_a_training_takes_the_level_that_the_bundled_model_sees(tmp_path: Path, 
     clean = clean + 25 * fine * (clean > 0)  # the same in every slice
     case = Case("s", noisy(clean, 40.0, kind))
     filtered = measure(case.target).sigmas
-    (used,) = training.prepare([case], TrainConfig(), Cache(tmp_path / "m.jsonl"), lambda m: None, lambda: False)
+    (used,) = prepare([case], TrainConfig(), Cache(tmp_path / "m.jsonl"), lambda m: None, lambda: False)
     assert np.abs(used.sigmas - 40).max() < np.abs(filtered - 40).min()
     assert used.sigmas == pytest.approx(40, rel=0.15)

@@ -1,0 +1,53 @@
+"""Scans made ready for a training: measured, and refused where nothing can be learnt from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from C2SCore.config import TrainConfig
+from C2SCore.device import choose_device
+from C2SCore.errors import Cancelled, UserError
+from C2SCore.events import Log, Message, Progress
+from C2SCore.measuring import Cache
+from C2SCore.modellevels import ModelLevels
+from C2SCore.patches import Case
+
+
+def prepare(
+    cases: Sequence[Case],
+    config: TrainConfig,
+    cache: Cache,
+    emit: Callable[[Message], None],
+    cancelled: Callable[[], bool],
+    device: str = "",
+) -> list[Case]:
+    """Measure the cases; those that something can be learnt from.
+
+    Raises `UserError` that names all the others, unless they are `optional`: these are left out, and the log says so.
+    """
+    usable: list[Case] = []
+    problems: list[str] = []
+    refine = ModelLevels(choose_device(device or "auto"))
+    for n, case in enumerate(cases):
+        emit(Progress("", "prepare", n, len(cases), device=device))
+        if cancelled():
+            raise Cancelled
+        try:
+            case.prepare(config.noise.spectrum, config.noise.known, cache, refine)
+            usable.append(case)
+        except UserError as error:
+            if case.optional:
+                emit(Log(f"Left out: {error}"))
+            else:
+                problems.append(str(error))
+    if problems:
+        raise UserError(listed(problems))
+    if not usable:
+        raise UserError("Nothing can be learnt from any of the scans. The log says why; add others.")
+    return usable
+
+
+def listed(problems: Sequence[str], most: int = 5) -> str:
+    """Several errors as one text."""
+    rest = len(problems) - most
+    return "\n".join([*problems[:most], *([f"And {rest} more like these."] if rest > 0 else [])])
