@@ -1,0 +1,38 @@
+"""The level that the bundled model sees: where the search for it ends, and what it does not believe."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from phantom import blur, noisy, phantom
+
+from C2SCore import calibration, model
+from C2SCore.inference import SlicePass
+from C2SCore.noise import foreground, white_spectrum
+
+
+@pytest.fixture(scope="module")
+def passes() -> SlicePass:
+    return SlicePass(model.load("default").denoiser, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "rician"])
+def test_the_search_ends_at_one_level_wherever_it_begins(passes: SlicePass, kind: str) -> None:
+    """Fine anatomy misleads the first estimate by a factor of 2 and more."""
+    volume = noisy(blur(phantom((6, 128, 128)), 1), 40.0, kind)
+    mask, magnitude = foreground(volume), kind == "rician"
+    starts = (32.0, 40.0, 60.0, 100.0)
+    found = [calibration.refine(volume, mask, start, None, white_spectrum(), magnitude, passes) for start in starts]
+    assert max(found) / min(found) < 1.05
+    assert np.mean(found) == pytest.approx(40.0, rel=0.1)
+
+
+def test_fine_anatomy_is_no_map_of_noise(passes: SlicePass, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is little noise, what seems to vary over the plane is not believed."""
+    ramp = np.linspace(0.5, 1.5, 128)
+    monkeypatch.setattr(calibration, "noise_shape", lambda *_: np.broadcast_to(ramp, (128, 128)).copy())
+    monkeypatch.setattr(calibration, "_refined_shape", lambda part, mask, sigma, shape, *_: shape)
+    for sigma, dimensions in ((80.0, 3), (16.0, 1)):
+        volume = noisy(phantom((6, 128, 128)), sigma)
+        assert calibration.measure(volume, None, "auto", passes).levels.ndim == dimensions
