@@ -66,7 +66,7 @@ class Measured:
 
 def measure(volume: np.ndarray, given: np.ndarray | None, kind: str, passes: SlicePass | None) -> Measured:
     """Measure (K, J, I). `given`: a level that the caller knows; `kind`: "auto", "gaussian" or "rician"; `passes`: the
-    model, if there is one.
+    model that looks at it, if there is one; it needs no other contrast.
     """
     part = volume[_chosen(len(volume))]
     mask = noise.foreground(part)
@@ -83,7 +83,7 @@ def measure(volume: np.ndarray, given: np.ndarray | None, kind: str, passes: Sli
         if given is None:
             shape = noise_shape(passed, mask)
     sigma = estimate if given is None else float(np.median(given))
-    if passes is not None and (passes.denoiser.contrasts > 0 or given is not None or estimate == 0):
+    if given is not None or estimate == 0:
         passes = None
     if passes is not None:
         sigma = refine(part, mask, estimate, None, spectrum, False, passes)

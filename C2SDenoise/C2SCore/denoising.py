@@ -19,6 +19,7 @@ from C2SCore.device import choose_device
 from C2SCore.errors import Cancelled, UserError
 from C2SCore.inference import SlicePass
 from C2SCore.model import Model
+from C2SCore.modellevels import bundled
 from C2SCore.noise import Spectrum
 from C2SCore.noisemap import span
 from C2SCore.tensors import to_array, to_tensor
@@ -104,7 +105,8 @@ def denoise(
     warnings: list[str] = []
     passes = SlicePass(model.denoiser, device, say=warnings.append)
     given = None if isinstance(options.sigma, str) else np.asarray(options.sigma, dtype=np.float32)
-    found = measure(voxels, given, options.noise, passes)
+    observer = passes if not model.denoiser.contrasts else bundled(device)
+    found = measure(voxels, given, options.noise, observer)
     if given is None and found.sigma > options.sigma_limit:
         warnings.append(f"Repeated frames show that the noise is at most {options.sigma_limit:.3g}: that is taken.")
         found = found.lowered(options.sigma_limit)
@@ -139,8 +141,8 @@ def denoise(
             f"The noise is {ratio:.1%} of the signal; this model learnt {low:.1%} to {high:.1%}. "
             "Check the result, or train on this scan."
         )
-    if given is not None and given.ndim == 0 and not others:
-        numbers["sigma_measured"] = seen = measure(voxels, None, options.noise, passes).sigma
+    if given is not None and given.ndim == 0:
+        numbers["sigma_measured"] = seen = measure(voxels, None, options.noise, observer).sigma
         # A model that learnt little misleads the one, fine anatomy the other; and where there is little noise, the
         # finest anatomy passes for some.
         lowest, highest = sorted((seen, found.filtered))

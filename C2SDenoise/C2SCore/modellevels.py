@@ -1,4 +1,4 @@
-"""Noise levels for a training, as the bundled model sees them.
+"""Noise levels as the bundled model sees them.
 
 A high-pass filter takes fine anatomy for noise, by 15 % at an SNR of 8 and by 60 % at 20 in a T2-weighted head, and
 what learns with such a level smooths too much. The bundled model knows anatomy; see `calibration`.
@@ -20,6 +20,11 @@ from C2SCore.measuring import source_text
 MODEL = "default"
 
 
+def bundled(device: torch.device) -> SlicePass:
+    """The bundled model, to look at a scan with: where a training begins, and for models that need other contrasts."""
+    return SlicePass(model.load(MODEL).denoiser, device)
+
+
 class ModelLevels:
     """Called with a volume (K, J, I): sigma of every slice, (K,), in the scan's unit. Loads the model when needed."""
 
@@ -36,7 +41,7 @@ class ModelLevels:
 
     @cached_property
     def _passes(self) -> SlicePass:
-        return SlicePass(model.load(MODEL).denoiser, self._device)
+        return bundled(self._device)
 
     def __call__(self, volume: np.ndarray) -> np.ndarray:
         found = calibration.measure(volume, None, "auto", self._passes)

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from C2SCore import calibration, files, model, noise, scan
+from C2SCore import calibration, files, noise, scan
 from C2SCore.device import choose_device
 from C2SCore.errors import UserError
-from C2SCore.inference import SlicePass
+from C2SCore.modellevels import bundled
 from C2SCore.noisemap import span
 from C2SCore.scan import Scan
 from C2SCore.writing import check_writable
@@ -32,7 +32,7 @@ def measure(
     if repetitions:
         return [_from_repetitions(paths)], []
     # The default model helps to tell fine anatomy from noise, as it does when it denoises.
-    passes = SlicePass(model.load("default").denoiser, choose_device())
+    passes = bundled(choose_device())
     rows, failed = [], []
     for path in paths:
         try:

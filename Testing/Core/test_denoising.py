@@ -16,6 +16,7 @@ from C2SCore.denoising import Options, denoise, with_detail
 from C2SCore.errors import Cancelled, UserError
 from C2SCore.inference import SlicePass
 from C2SCore.model import Model, load
+from C2SCore.noise import estimate_sigma
 from C2SCore.tiling import OVERLAP, blend, tile_starts, tiles
 
 
@@ -163,6 +164,14 @@ def test_cancel_between_batches(monkeypatch: pytest.MonkeyPatch) -> None:
             cancelled=lambda: sum(stage == "denoise" for stage, _, _ in seen) == 2,
         )
     assert [done for stage, done, _ in seen if stage == "denoise"] == [1, 2]
+
+
+def test_a_model_that_needs_contrasts_takes_the_level_that_the_bundled_one_sees() -> None:
+    clean, options = phantom((6, 128, 128)), Options(device="cpu", noise="gaussian")
+    scan = noisy(clean, 45.0)
+    found = denoise(scan, _model(contrasts=1), options, auxiliary=[clean])
+    assert found.sigma == denoise(scan, load("default"), options).sigma
+    assert found.sigma != pytest.approx(estimate_sigma(scan), rel=0.01)
 
 
 def test_contrasts_must_be_those_of_the_model() -> None:
