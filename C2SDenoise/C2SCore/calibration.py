@@ -86,9 +86,10 @@ def measure(volume: np.ndarray, given: np.ndarray | None, kind: str, passes: Sli
     if given is not None or estimate == 0:
         passes = None
     if passes is not None:
-        sigma = refine(part, mask, estimate, None, spectrum, False, passes)
-    if signal > MAPPED_SNR * sigma:
-        shape = None
+        sigma = refine(part, mask, estimate, shape, spectrum, False, passes)
+        if shape is not None and signal > MAPPED_SNR * sigma:
+            shape = None
+            sigma = refine(part, mask, sigma, None, spectrum, False, passes)
     magnitude = kind == "rician" or (kind == "auto" and noise.is_magnitude(part, mask, sigma))
     if passes is not None and magnitude:
         sigma = refine(part, mask, sigma, shape, spectrum, True, passes)
