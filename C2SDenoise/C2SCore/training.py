@@ -206,7 +206,7 @@ class _Run:
             if now - reported > REPORT_SECONDS:
                 reported = now
                 emit(self.progress("train", self.elapsed * (1 / max(self.fraction(), 1e-9) - 1)))
-            if self.step % config.validate_every == 0 or self.fraction() >= 1 or self.overdue():
+            if self.fraction() >= 1 or self.overdue():
                 self.judge(folder, emit)
             if now >= due:
                 due = now + config.checkpoint_every
@@ -229,9 +229,10 @@ class _Run:
         return max(used, seconds / (60 * self.config.minutes)) if self.config.minutes else used
 
     def overdue(self) -> bool:
-        """Whether so much of the budget went by since the last validation that the user has waited too long."""
+        """Whether enough steps, or so much of the budget, went by since the last validation."""
         steps, seconds = self.step - self.judged[0], self.elapsed - self.judged[1]
-        return steps >= LOOK_STEPS and self.share(steps, seconds) >= 1 / LOOKS
+        waited = steps >= LOOK_STEPS and self.share(steps, seconds) >= 1 / LOOKS
+        return waited or steps >= self.config.validate_every
 
     def advance(self) -> float:
         """One step of the optimizer; returns the loss."""
