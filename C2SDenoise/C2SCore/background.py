@@ -27,9 +27,8 @@ def centre_background(source: np.ndarray, estimate: np.ndarray, levels: np.ndarr
     offset.
 
     A network has learnt that nothing is darker than empty space, so it leaves a few hundredths of sigma of light there,
-    which noise
-    that is zero on average does not justify. `levels` is sigma, (K,) or (K, J, I). Nothing changes in scans without
-    dark background.
+    which noise that is zero on average does not justify. `levels` is sigma, (K,) or (K, J, I). Nothing changes in scans
+    without dark background.
     """
     total = count = 0.0
     for k in range(0, len(source), max(1, len(source) // SAMPLED)):

@@ -5,10 +5,8 @@ The level is first measured without a model (noise.py), then with one. For h = E
     E |x_d - h|^2 = sigma^2 (1 - tr(Sigma dh/dx) / n)
 
 (from |x_d - h|^2 = |n - (h - x_0)|^2 with Stein's E n.h = sigma^2 tr(Sigma dh/dx) and second-order Tweedie's E |h -
-x_0|^2, the same number).
-At an assumed sigma both sides are measured in the foreground; their ratio says which way to go. Fine anatomy, which
-misleads every
-high-pass filter upwards, is what h knows.
+x_0|^2, the same number). At an assumed sigma both sides are measured in the foreground; their ratio says which way to
+go. Fine anatomy, which misleads every high-pass filter upwards, is what h knows.
 """
 
 from __future__ import annotations

@@ -24,8 +24,7 @@ class Card:
     """What a model saw, what it expects and how good it is.
 
     `sigma_range` is in units of the signal (sigma / tissue median); `network` holds what rebuilds the network; `config`
-    the
-    recipe; `quality` the measured figures.
+    the recipe; `quality` the measured figures.
     """
 
     name: str

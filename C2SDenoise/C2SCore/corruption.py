@@ -133,11 +133,9 @@ def _as_magnitude(
     """The chosen rows again as stabilised magnitudes, in units of sigma_t.
 
     |x_d + sigma_tau (z_1 + i z_2)| of a magnitude x_d with Rician noise sigma_d is Rician with sigma_t, since complex
-    noise has no preferred
-    phase. f(. / sigma_t) makes its deviation 1, and x_d / sigma_t seen through E[f] has at most sigma_d / sigma_t, at
-    strong signal just
-    that: levels 1 and sigma_d / sigma_t enter gamma and delta, exact where sigma_d << sigma_t, which is where
-    this is used.
+    noise has no preferred phase. f(. / sigma_t) makes its deviation 1, and x_d / sigma_t seen through E[f] has at most
+    sigma_d / sigma_t, at strong signal just that: levels 1 and sigma_d / sigma_t enter gamma and delta, exact where
+    sigma_d << sigma_t, which is where this is used.
     """
     sigma_t = sigma_total(sigma_tau, sigma_d)
     rows = torch.tensor(chosen.tolist())

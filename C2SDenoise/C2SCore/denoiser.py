@@ -16,11 +16,9 @@ class Denoiser(nn.Module):
     """h(x, sigma, aux): the estimate of x_0 = E[x_0 | x at noise level sigma].
 
     The network works in units of the noise, h = x - sigma F(x / sigma, c_noise), and c_noise = log(sigma_data / sigma)
-    is the only
-    other thing that it is told of the level, so h(a x, a sigma) = a h(x, sigma) for every a > 0 whatever the weights
-    are. sigma_data
-    is the root mean square of the noise-free slice (Karras et al. 2022 name it so), estimated as sqrt(mean x^2 -
-    sigma^2).
+    is the only other thing that it is told of the level, so h(a x, a sigma) = a h(x, sigma) for every a > 0 whatever
+    the weights are. sigma_data is the root mean square of the noise-free slice (Karras et al. 2022 name it so),
+    estimated as sqrt(mean x^2 - sigma^2).
 
     Parameters
     ----------
@@ -43,8 +41,7 @@ class Denoiser(nn.Module):
         """Denoise a batch.
 
         x (N, 1, H, W); sigma (N,) or (N, 1, H, W) > 0 in the unit of x; aux (N, A, H, W), or None for zeros; sigma_data
-        (N,): None
-        measures it on x, which is right for whole slices; tiles of one slice should share the slice's.
+        (N,): None measures it on x, which is right for whole slices; tiles of one slice should share the slice's.
         Returns the shape of x.
         """
         sigma = sigma.reshape(-1, 1, 1, 1) if sigma.dim() == 1 else sigma

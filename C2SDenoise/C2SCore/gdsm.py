@@ -75,9 +75,8 @@ def loss_at(
     """The GDSM loss per image, (N,), as a mean over pixels.
 
     h(x_t, sigma_t) is the denoiser, sigma_t (N,); x_d and z (N, 1, H, W); sigma_d, sigma_tau (N,), sigma_target (N,) or
-    a number, all in
-    the unit of x_d. w(tau) = (sigma_tau^2 + sigma_d^2)^alpha; alpha = -1 measures the error in units of the noise in
-    x_t.
+    a number, all in the unit of x_d. w(tau) = (sigma_tau^2 + sigma_d^2)^alpha; alpha = -1 measures the error in units
+    of the noise in x_t.
     """
     sigma_t = sigma_total(sigma_tau, sigma_d)
     signs = (1.0, -1.0) if antithetic else (1.0,)

@@ -1,9 +1,8 @@
 """The noise-conditioned residual U-Net.
 
-Most of its time goes into 3x3 convolutions of 64 or more channels: pixels are unshuffled 2x2 into channels at the
-door, skips are
-added and not concatenated, and between two convolutions there is one modulation and one ReLU, both in place where
-autograd allows.
+Most of its time goes into 3x3 convolutions of 64 or more channels: pixels are unshuffled 2x2 into channels at the door,
+skips are added and not concatenated, and between two convolutions there is one modulation and one ReLU, both in place
+where autograd allows.
 """
 
 from __future__ import annotations

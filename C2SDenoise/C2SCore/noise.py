@@ -1,8 +1,8 @@
 """The noise of a scan from the scan itself: where it is seen, how strong it is and which frequencies it has.
 
-MR noise is white in the acquired part of k-space and absent outside it. Its standard deviation sigma is measured in
-the foreground, at
-frequencies that were acquired and are high along both in-plane axes, where anatomy is weak; the flattest places decide.
+MR noise is white in the acquired part of k-space and absent outside it. Its standard deviation sigma is measured in the
+foreground, at frequencies that were acquired and are high along both in-plane axes, where anatomy is weak; the flattest
+places decide.
 """
 
 from __future__ import annotations
@@ -82,10 +82,9 @@ def signal_level(volume: np.ndarray, mask: np.ndarray | None = None) -> float:
 def estimate_spectrum(volume: np.ndarray, mask: np.ndarray | None = None) -> Spectrum:
     """The acquired part of k-space, from one image (K, J, I).
 
-    The power along one axis is taken only at high acquired frequencies of the other, where there is little
-    anatomy; it is flat where noise
-    was acquired and falls to nothing where it was not. The low frequencies, where anatomy leaks in, are taken to
-    be acquired.
+    The power along one axis is taken only at high acquired frequencies of the other, where there is little anatomy; it
+    is flat where noise was acquired and falls to nothing where it was not. The low frequencies, where anatomy leaks in,
+    are taken to be acquired.
     """
     mask = foreground(volume) if mask is None else mask
     if not mask.any() or min(volume.shape[1:]) < SMALLEST:
@@ -267,9 +266,8 @@ def is_magnitude(volume: np.ndarray, mask: np.ndarray, sigma: float) -> bool:
     values = _background(volume, mask)
     if values.size < FEWEST_EMPTY:
         return False
-    # Zeros beyond what rounding to whole numbers makes: the background was masked, or windowed to a range that
-    # begins above 0. Then an
-    # unknown offset is gone, and the statistics of a magnitude no longer hold.
+    # Zeros beyond what rounding to whole numbers makes: the background was masked, or windowed to a range that begins
+    # above 0. Then an unknown offset is gone, and the statistics of a magnitude no longer hold.
     whole = bool(np.all(values[:10000] == np.round(values[:10000])))
     rounded = 1 - np.exp(-((0.5 / sigma) ** 2) / 2) if whole else 0.0
     if (values == 0).mean() > 3 * rounded + 0.003:

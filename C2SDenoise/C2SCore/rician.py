@@ -1,12 +1,10 @@
 """Stabilising Rician noise: a forward transform to unit variance, and its exact unbiased inverse.
 
 A magnitude image m = |nu + sigma (n_1 + i n_2)| has a standard deviation that depends on nu. f(m / sigma) has one near
-1 for every nu, so a
-denoiser for additive noise applies; D, the denoised f, is mapped back by the nu for which E[f(m / sigma) | nu] = D.
-This is the
-construction of Foi, "Noise estimation and removal in MR imaging: the variance-stabilization approach", ISBI 2011; f is
-built here from
-the condition itself, f'(mean m) = 1 / std m, instead of his optimised tables.
+1 for every nu, so a denoiser for additive noise applies; D, the denoised f, is mapped back by the nu for which E[f(m /
+sigma) | nu] = D. This is the construction of Foi, "Noise estimation and removal in MR imaging: the
+variance-stabilization approach", ISBI 2011; f is built here from the condition itself, f'(mean m) = 1 / std m, instead
+of his optimised tables.
 """
 
 from __future__ import annotations

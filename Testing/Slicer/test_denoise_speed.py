@@ -15,9 +15,8 @@ from scenes import add_volume, apply, open_panel, phantom, settle
 class Ticks:
     """A 5 ms timer of the event loop: the longest time between two of its ticks is how long the window did not answer.
 
-    Beside the clock it reads the processor time of this thread: on a machine that is busy with other work, a late
-    tick is no
-    fault of ours unless we worked all that time.
+    Beside the clock it reads the processor time of this thread: on a machine that is busy with other work, a late tick
+    is no fault of ours unless we worked all that time.
     """
 
     def __init__(self) -> None:
