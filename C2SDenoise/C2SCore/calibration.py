@@ -157,7 +157,7 @@ def refine(
         residual, expected = probe.moments(np.float32(sigma) if shape is None else sigma * shape, magnitude)
         ratio = float(residual[inside].mean() / max(expected[inside].mean(), 0.05))
         difference = math.log(min(max(ratio, 0.1), 10))
-        if n > 0 and place != before[0]:
+        if n > 0:
             slope = min((difference - before[1]) / (place - before[0]), FLATTEST)
         before = place, difference
         place += min(max(-difference / slope, -LONGEST), LONGEST)

@@ -175,7 +175,8 @@ def stop_by_interrupt() -> Iterator[threading.Event]:
         if stopped.is_set():
             raise KeyboardInterrupt
         stopped.set()
-        print("Stopping; the best model so far is kept. Press Ctrl-C again to stop at once.", file=sys.stderr)
+        words = "Stopping; the best model so far, if there is one, is kept. Press Ctrl-C again to stop at once."
+        print(words, file=sys.stderr)
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
