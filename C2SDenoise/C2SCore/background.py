@@ -11,7 +11,18 @@ FADE = 1.5  # of sigma: estimate from which nothing is changed
 SAMPLED = 32  # slices that decide
 FEWEST = 2000  # pixels
 LARGEST = 0.1  # of sigma: a larger offset is no leftover light of the network but a background that is not empty
+MARGIN = 8  # pixels around tissue
 MASKED = 0.95  # fraction of zeros away from tissue from which a scan was masked, as by brain extraction
+
+
+def tissue_window(slices: np.ndarray) -> tuple[slice, slice]:
+    """The rows and columns of `slices` (K, J, I) that hold tissue, with a margin; all of them where there is none."""
+    mask = foreground(slices)
+    places = [np.flatnonzero(mask.any(axis=(0, 2 - axis))) for axis in range(2)]
+    if not places[0].size:
+        return slice(None), slice(None)
+    rows, columns = (slice(max(int(p[0]) - MARGIN, 0), int(p[-1]) + 1 + MARGIN) for p in places)
+    return rows, columns
 
 
 def keep_masked(source: np.ndarray, estimate: np.ndarray) -> None:

@@ -52,13 +52,21 @@ class SlicePass:
             # Outside the handler, so that the failed pass and its memory are gone.
             self._shrink(x.shape[-2] * x.shape[-1])
 
-    def run_turned(self, x: Tensor, sigma: Tensor, aux: Tensor | None, sigma_data: Tensor) -> Tensor:
-        """The mean of h over the image and the image turned by 90 degrees and turned back: the same task seen twice."""
-        turned = [None if v is None else torch.rot90(v, 1, (-2, -1)) for v in (x, aux)]
-        level = sigma if sigma.dim() == 1 else torch.rot90(sigma, 1, (-2, -1))
+    def run_turned(
+        self, x: Tensor, sigma: Tensor, aux: Tensor | None, sigma_data: Tensor, window: tuple[slice, slice]
+    ) -> Tensor:
+        """h of the image; in `window` (rows, columns) the mean with h of the image turned by 90 degrees, turned back:
+        the same task seen twice.
+        """
+
+        def turned(v: Tensor) -> Tensor:
+            return torch.rot90(v[..., window[0], window[1]], 1, (-2, -1))
+
+        level = sigma if sigma.dim() == 1 else turned(sigma)
         upright = self.run(x, sigma, aux, sigma_data)
-        again = self.run(turned[0], level, turned[1], sigma_data)  # type: ignore[arg-type]
-        return upright.add_(torch.rot90(again, -1, (-2, -1))).mul_(0.5)
+        again = self.run(turned(x), level, None if aux is None else turned(aux), sigma_data)
+        upright[..., window[0], window[1]].add_(torch.rot90(again, -1, (-2, -1))).mul_(0.5)
+        return upright
 
     def _run(self, x: Tensor, sigma: Tensor, aux: Tensor | None, sigma_data: Tensor) -> Tensor:
         height, width = x.shape[-2:]

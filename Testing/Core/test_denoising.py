@@ -10,6 +10,7 @@ import torch
 from phantom import noisy, phantom
 
 from C2SCore import calibration, inference, rician
+from C2SCore.background import tissue_window
 from C2SCore.card import Card
 from C2SCore.denoiser import Denoiser
 from C2SCore.denoising import Options, denoise, with_detail
@@ -378,3 +379,32 @@ def test_masked_space_stays_zero() -> None:
     options = Options(sigma=5.0, noise="gaussian", device="cpu")
     assert (denoise(masked, _model(Bright), options).estimate[~tissue] == 0).all()
     assert (denoise(scan, _model(Bright), options).estimate[~tissue] != 0).any()
+
+
+class Slanted(Denoiser):
+    """h = the image moved down by one row: another answer for the turned image."""
+
+    def forward(self, x, sigma, aux=None, sigma_data=None):  # type: ignore[no-untyped-def]
+        return torch.roll(x, 1, -2)
+
+
+def test_second_look_at_the_turned_image_where_there_is_tissue() -> None:
+    passes, window = SlicePass(Slanted("small"), torch.device("cpu")), (slice(4, 20), slice(6, 30))
+    x = torch.randn(2, 1, 32, 40, generator=torch.Generator().manual_seed(0))
+    h = passes.run_turned(x, torch.ones(2), None, torch.ones(2), window)
+    once = torch.roll(x, 1, -2)
+    part = (..., *window)
+    # Down by one in the turned image is to the left by one in the image.
+    sideways = torch.roll(x[part], -1, -1)
+    assert torch.equal(h[part], (once[part] + sideways) / 2)
+    h[part] = once[part]
+    assert torch.equal(h, once)
+
+
+def test_tissue_window_holds_the_tissue_and_little_else() -> None:
+    volume = np.random.default_rng(0).normal(0, 5, (3, 96, 128)).astype(np.float32)
+    volume[:, 30:60, 40:100] += 100
+    rows, columns = tissue_window(volume)
+    assert 30 - 12 <= rows.start <= 30 - 6 and 60 + 6 <= rows.stop <= 60 + 12
+    assert 40 - 12 <= columns.start <= 40 - 6 and 100 + 6 <= columns.stop <= 100 + 12
+    assert tissue_window(np.zeros((1, 9, 9), dtype=np.float32)) == (slice(None), slice(None))
