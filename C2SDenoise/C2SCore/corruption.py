@@ -13,6 +13,7 @@ from torch import Tensor
 from C2SCore import rician
 from C2SCore.config import TrainConfig
 from C2SCore.gdsm import draw_tau, sigma_total
+from C2SCore.lesions import add_lesions
 from C2SCore.patches import Batch
 from C2SCore.tensors import to_array, to_tensor
 
@@ -53,8 +54,10 @@ def coloured(power: Tensor, generator: torch.Generator) -> Tensor:
 
 def make_example(batch: Batch, config: TrainConfig, rng: np.random.Generator, generator: torch.Generator) -> Example:
     """Corrupt one batch as the recipe says. Its unit: the tissue signal; for stabilised magnitudes, sigma_t."""
-    x = to_tensor(batch.x)
-    contrasts = to_tensor(batch.contrasts)
+    given = batch.x, batch.contrasts
+    if config.lesions > 0:
+        given = add_lesions(*given, config.lesions, rng)
+    x, contrasts = (to_tensor(v) for v in given)
     sigma_d, sigma_data, power = to_tensor(batch.sigma_d), to_tensor(batch.sigma_data), to_tensor(batch.power)
     n = x.shape[0]
     if config.contrast_jitter > 0:
