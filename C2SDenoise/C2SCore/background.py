@@ -1,4 +1,4 @@
-"""Empty space around the patient: what is removed there must be zero on average, or nothing where it was masked."""
+"""Empty space around the patient: where it begins; what is removed there must be zero on average."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ SAMPLED = 32  # slices that decide
 FEWEST = 2000  # pixels
 LARGEST = 0.1  # of sigma: a larger offset is no leftover light of the network but a background that is not empty
 MARGIN = 8  # pixels around tissue
-MASKED = 0.95  # fraction of zeros away from tissue from which a scan was masked, as by brain extraction
 
 
 def tissue_window(slices: np.ndarray) -> tuple[slice, slice]:
@@ -23,14 +22,6 @@ def tissue_window(slices: np.ndarray) -> tuple[slice, slice]:
         return slice(None), slice(None)
     rows, columns = (slice(max(int(p[0]) - MARGIN, 0), int(p[-1]) + 1 + MARGIN) for p in places)
     return rows, columns
-
-
-def keep_masked(source: np.ndarray, estimate: np.ndarray) -> None:
-    """Where `source` (K, J, I) was set to 0 by a mask, set `estimate` to 0, in place: there was no noise."""
-    few = slice(None, None, max(1, len(source) // SAMPLED))
-    away = source[few][box_mean(foreground(source[few]), 9) == 0]
-    if away.size >= FEWEST and (away == 0).mean() > MASKED:
-        estimate[source == 0] = 0
 
 
 def centre_background(source: np.ndarray, estimate: np.ndarray, levels: np.ndarray) -> float:

@@ -19,6 +19,7 @@ import torch
 
 from C2SCore import noise, rician
 from C2SCore.inference import SlicePass
+from C2SCore.masked import cut_away
 from C2SCore.noise import Spectrum, white_spectrum
 from C2SCore.noisemap import CLEAR, noise_shape, refine_shape, span
 from C2SCore.tensors import to_array, to_tensor
@@ -39,6 +40,7 @@ MAPPED_SNR = 25.0  # up to which noise that seems to vary over the plane is beli
 AGREES = (0.7, 1.01)  # level in the empty space over the one in tissue, between which the former is taken
 PROBE_STEP = 0.3  # of sigma: well above the rounding of bfloat16, small enough for a derivative
 TRUSTED = 1.12  # first estimate over the refined one, up to which it is taken for noise alone
+EDGE = 9  # pixels: side of the squares without a pixel that was cut away, where the model is asked
 ENOUGH = 0.5  # of the largest slice's tissue, below which a slice does not speak for itself
 TOLERANCE = 0.15  # of a slice's level: smaller deviations are anatomy and chance
 
@@ -69,6 +71,8 @@ def measure(volume: np.ndarray, given: np.ndarray | None, kind: str, passes: Sli
     part = volume[_chosen(len(volume))]
     mask = noise.foreground(part)
     signal = noise.signal_level(part, mask)
+    # Beside a hard edge the model's residual is not noise alone.
+    clear = mask & (noise.box_mean(cut_away(part), EDGE) == 0)
     spectrum, estimate, independent, relative = white_spectrum(), 0.0, True, np.ones(len(volume))
     shape: np.ndarray | None = None
     if mask.any():
@@ -84,16 +88,16 @@ def measure(volume: np.ndarray, given: np.ndarray | None, kind: str, passes: Sli
     if given is not None or estimate == 0:
         passes = None
     if passes is not None:
-        sigma = refine(part, mask, estimate, shape, spectrum, False, passes)
+        sigma = refine(part, clear, estimate, shape, spectrum, False, passes)
         if shape is not None and signal > MAPPED_SNR * sigma:
             shape = None
-            sigma = refine(part, mask, sigma, None, spectrum, False, passes)
+            sigma = refine(part, clear, sigma, None, spectrum, False, passes)
     magnitude = kind == "rician" or (kind == "auto" and noise.is_magnitude(part, mask, sigma))
     if passes is not None and magnitude:
-        sigma = refine(part, mask, sigma, shape, spectrum, True, passes)
+        sigma = refine(part, clear, sigma, shape, spectrum, True, passes)
     if passes is not None and shape is not None:
-        shape = _refined_shape(part, mask, sigma, shape, spectrum, magnitude, passes)
-        sigma = refine(part, mask, sigma, shape, spectrum, magnitude, passes)
+        shape = _refined_shape(part, clear, sigma, shape, spectrum, magnitude, passes)
+        sigma = refine(part, clear, sigma, shape, spectrum, magnitude, passes)
     if passes is not None:
         # A magnitude's empty space shows nothing but noise, and the stabilising transform hinges on it; but ghosts,
         # or tissue whose noise is another, make it speak for itself alone.

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from C2SCore import rician
-from C2SCore.background import centre_background, keep_masked, tissue_window
+from C2SCore.background import centre_background, tissue_window
 from C2SCore.calibration import measure
 from C2SCore.device import choose_device
 from C2SCore.errors import Cancelled, UserError
 from C2SCore.inference import SlicePass
+from C2SCore.masked import cut_away, filled, is_masked
 from C2SCore.model import Model
 from C2SCore.modellevels import bundled
 from C2SCore.noise import Spectrum
@@ -183,7 +184,6 @@ def denoise(
         progress("denoise", rows.stop, count)
     if not found.magnitude:
         centre_background(voxels, estimate, found.levels)
-        keep_masked(voxels, estimate)
     if uncertainty is not None:
         generator = torch.Generator().manual_seed(0)
         for first in range(0, count, step):
@@ -192,6 +192,11 @@ def denoise(
             rows = slice(first, min(first + step, count))
             uncertainty[rows] = _uncertainty_of_slices(job, rows, estimate[rows], generator)
             progress("uncertainty", rows.stop, count)
+    masked = is_masked(voxels)
+    for k in range(count):
+        zero = voxels[k] == 0 if masked else cut_away(voxels[k : k + 1])[0]
+        for volume in (v for v in (estimate, uncertainty) if v is not None):
+            volume[k][zero] = 0
     denoised = estimate if options.detail == 0 else with_detail(voxels, estimate, options.detail)
     noise = "rician" if found.magnitude else "gaussian"
     seconds = time.monotonic() - start
@@ -280,7 +285,8 @@ def _check(voxels: np.ndarray, others: list[np.ndarray], model: Model, options: 
 def _planes(job: _Job, rows: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For slices `rows`: the stack (N, C, J, I) that the network reads, levels (N,) or (N, J, I), sigma_data (N,)."""
     first, last = max(rows.start - 1, 0), min(rows.stop + 1, len(job.voxels))
-    block, levels = job.voxels[first:last], job.levels[first:last]
+    levels = job.levels[first:last]
+    block = filled(job.voxels[first:last], levels, first)
     if job.magnitude:
         wide = levels if levels.ndim == 3 else levels[:, None, None]
         block = rician.stabilise(np.abs(block) / wide).astype(np.float32)

@@ -1,0 +1,57 @@
+"""Zeros without noise where something was cut away: around a brain, a face, a vendor's empty space.
+
+A network has not learnt such edges: it takes half a sigma of light from the outermost pixels, more error than the noise
+that it removes there. So it is shown tissue that goes on, and what was zero is zero again afterwards.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from C2SCore.noise import box_mean, foreground
+
+SAMPLED = 32  # slices that decide
+FEWEST = 2000  # pixels
+MASKED = 0.95  # fraction of zeros away from tissue, from which that is so
+SMALLEST = 5  # pixels: side of the smallest square of zeros that was cut away, and no dark tissue
+REACH = 7  # pixels: side of the squares over which what lies near is averaged, twice
+FAINT = 1e-3  # share of the average that is not cut away, below which there is nothing near
+
+
+def cut_away(slices: np.ndarray) -> np.ndarray:
+    """Where slices (K, J, I) were cut away, bool: zeros that fill at least a square, which may go on beyond the
+    border of the image."""
+    margin = (SMALLEST - 1, SMALLEST - 1)
+    zero = np.pad(slices == 0, ((0, 0), margin, margin), mode="edge")
+    squares = _along(_along(zero, 1, np.logical_and), 2, np.logical_and)
+    if not squares.any():
+        return np.zeros(slices.shape, dtype=bool)
+    return _along(_along(squares, 1, np.logical_or), 2, np.logical_or)
+
+
+def _along(values: np.ndarray, axis: int, join: np.ufunc) -> np.ndarray:
+    """SMALLEST successive values along an axis, joined."""
+    count = values.shape[axis] - SMALLEST + 1
+    return join.reduce([values.take(range(first, first + count), axis) for first in range(SMALLEST)])
+
+
+def is_masked(source: np.ndarray) -> bool:
+    """Whether nearly all around the tissue in `source` (K, J, I) was cut away: then every zero was."""
+    few = source[:: max(1, len(source) // SAMPLED)]
+    away = few[box_mean(foreground(few), 9) == 0]
+    return away.size >= FEWEST and bool((away == 0).mean() > MASKED)
+
+
+def filled(slices: np.ndarray, levels: np.ndarray, first: int) -> np.ndarray:
+    """Slices (K, J, I) as if what lies beside a cut went on with its noise, for some pixels beyond the edge.
+
+    levels: sigma, (K,) or (K, J, I); `first`: index of the first slice, so that each always gets the same noise.
+    """
+    outside = cut_away(slices)
+    if not outside.any():
+        return slices
+    inside, value = box_mean(~outside, REACH), box_mean(slices, REACH)
+    inside, value = box_mean(inside, REACH), box_mean(value, REACH)
+    noise = np.stack([np.random.default_rng(first + k).standard_normal(slices.shape[1:]) for k in range(len(slices))])
+    beyond = value / np.maximum(inside, FAINT) + noise * (levels if levels.ndim == 3 else levels[:, None, None])
+    return np.where(outside & (inside > FAINT), beyond, slices).astype(np.float32)
