@@ -127,10 +127,10 @@ def _shows(cells: list[dict[str, Any]]) -> str:
 
     return (
         f"Over sigma, the error at the edge of a mask is {span(OURS, 'rim')} (of the whole scan there: "
-        f"{span(WHOLE, 'rim')}); without tissue that goes on {span(PLAIN, 'rim')}, with a mean of {span(PLAIN, 'bias')} "
-        f"in place of {span(OURS, 'bias')}; BM3D {span(BM3D, 'rim')}. The measured level is {span(OURS, 'level')} of the "
-        f"true one, {span(WHOLE, 'level')} of the whole scan; if the model is asked beside the edge, too, "
-        f"{span(PLAIN, 'level')}."
+        f"{span(WHOLE, 'rim')}); without tissue that goes on {span(PLAIN, 'rim')}, with a mean of "
+        f"{span(PLAIN, 'bias')} in place of {span(OURS, 'bias')}; BM3D {span(BM3D, 'rim')}. The measured level is "
+        f"{span(OURS, 'level')} of the true one, {span(WHOLE, 'level')} of the whole scan; if the model is asked "
+        f"beside the edge, too, {span(PLAIN, 'level')}."
     )
 
 
