@@ -23,6 +23,7 @@ from C2SCore.masked import cut_away
 from C2SCore.noise import Spectrum, white_spectrum
 from C2SCore.noisemap import CLEAR, noise_shape, refine_shape, span
 from C2SCore.tensors import to_array, to_tensor
+from C2SCore.zeropoint import lifted, zero_point
 
 # Slices that are looked at. Volumes with at most so many may be 2-D multi-slice scans with a gain of their own per
 # slice; then the level is one per slice.
@@ -69,6 +70,8 @@ def measure(volume: np.ndarray, given: np.ndarray | None, kind: str, passes: Sli
     model that looks at it, if there is one; it needs no other contrast.
     """
     part = volume[_chosen(len(volume))]
+    if zero := zero_point(part):
+        part = lifted(part, zero)
     mask = noise.foreground(part)
     signal = noise.signal_level(part, mask)
     # Beside a hard edge the model's residual is not noise alone.

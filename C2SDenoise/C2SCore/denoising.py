@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from C2SCore.modellevels import bundled
 from C2SCore.noise import Spectrum
 from C2SCore.noisemap import span
 from C2SCore.tensors import to_array, to_tensor
+from C2SCore.zeropoint import lifted, lowered, zero_point
 
 CLEAN = 0.002  # sigma / signal below which a volume is returned as it is
 LIKELY = (0.75, 1.18)  # a level that was given over the one that is measured, beyond which one of them must be wrong
@@ -101,6 +102,10 @@ def denoise(
     voxels = check_volume(voxels, "The volume")
     others = [check_volume(a, "A contrast") for a in auxiliary]
     _check(voxels, others, model, options)
+    if zero := zero_point(voxels):
+        done = denoise(lifted(voxels, zero), model, options, others, progress, cancelled)
+        denoised, estimate = (lowered(v, zero, voxels) for v in (done.denoised, done.estimate))
+        return replace(done, denoised=denoised, estimate=estimate)
     device = choose_device(options.device)
     progress("measure", 0, 1)
     warnings: list[str] = []

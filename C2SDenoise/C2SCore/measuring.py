@@ -23,6 +23,7 @@ import numpy as np
 from C2SCore import noise
 from C2SCore.errors import UserError
 from C2SCore.noise import BINS, HighPassed, Spectrum, white_spectrum
+from C2SCore.zeropoint import zero_point
 
 SPECTRUM_SLICES = 12  # that a spectrum is taken from
 FEW_VALUES = 8  # different values, up to which a volume is a mask or a label map
@@ -66,12 +67,17 @@ class Measurement:
 
 
 def check_values(name: str, volume: np.ndarray) -> None:
-    """Raise `UserError` for a volume (K, J, I) that is no image: a mask, or a map of labels."""
+    """Raise `UserError` for a volume (K, J, I) that is no scan as it was made: a mask, a map of labels, z-scores."""
     count = np.unique(volume[:: max(1, len(volume) // 4), ::2, ::2]).size
     if count <= FEW_VALUES:
         raise UserError(
             f"{name} has only {count} different values, so it seems to be a mask or a label map and no scan. Leave it "
             "out."
+        )
+    if zero := zero_point(volume):
+        raise UserError(
+            f"{name} has its empty space or darkest tissue at {zero:.3g}; a training scan must have it at 0. Give the "
+            "scan as it was before its intensities were normalised."
         )
 
 

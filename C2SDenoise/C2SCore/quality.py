@@ -21,6 +21,7 @@ import numpy as np
 
 from C2SCore import noise
 from C2SCore.errors import UserError
+from C2SCore.zeropoint import lifted, zero_point
 
 EDGE_LIMIT = 0.1
 DETAIL_LIMIT = 0.25
@@ -104,6 +105,8 @@ def residual_checks(source: np.ndarray, denoised: np.ndarray, sigma: float | np.
         source, denoised = source[chosen], denoised[chosen]
         sigma = sigma[chosen] if isinstance(sigma, np.ndarray) and sigma.ndim else sigma
     source, denoised = np.asarray(source, np.float32), np.asarray(denoised, np.float32)
+    if zero := zero_point(source):
+        source, denoised = lifted(source, zero), lifted(denoised, zero)
     mask = noise.foreground(source)
     residual = source - denoised
     level = noise.signal_level(source, mask)

@@ -1,0 +1,47 @@
+"""Scans whose intensities were shifted below zero, as z-scores are: where their zero was.
+
+Everything else takes empty space for 0 and tissue for more; a shift changes neither noise nor anatomy.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from C2SCore.masked import cut_away
+from C2SCore.noise import box_mean
+
+SAMPLED = 16  # slices that decide
+SHIFTED = 0.1  # of the range of intensities: a deeper bottom is no noise and no undershoot
+ENDS = (0.01, 0.99)  # quantiles of the smoothed voxels that are the range
+DARKEST = 0.5  # of that range: the darkest tissue of a brain that was normalised without its surroundings
+CONSTANT = 0.05  # share of voxels at the minimum, from which that is empty space
+
+
+def zero_point(volume: np.ndarray) -> float:
+    """The value of empty space, or of the darkest tissue, in a volume (K, J, I) that was shifted; 0 in all others."""
+    if volume.min() >= 0:
+        return 0.0
+    few = volume[:: max(1, len(volume) // SAMPLED)]
+    outside = cut_away(few)
+    smooth = box_mean(few, 5)[~outside]
+    low, high = np.quantile(smooth, ENDS) if smooth.size else (0.0, 0.0)
+    if low >= -SHIFTED * (high - low):
+        return 0.0
+    if outside.any():
+        return float(low - DARKEST * (high - low))
+    bottom = few.min()
+    return float(bottom if (few == bottom).mean() > CONSTANT else low)
+
+
+def lifted(volume: np.ndarray, zero: float) -> np.ndarray:
+    """A copy with `zero` at 0; what was cut away there stays 0."""
+    moved = volume - np.float32(zero)
+    moved[cut_away(volume)] = 0
+    return moved
+
+
+def lowered(volume: np.ndarray, zero: float, source: np.ndarray) -> np.ndarray:
+    """The inverse of `lifted`, for a volume that was made of that of `source`."""
+    moved = volume + np.float32(zero)
+    moved[cut_away(source)] = 0
+    return moved

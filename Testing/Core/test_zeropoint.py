@@ -1,0 +1,77 @@
+"""Scans whose intensities were shifted, as by z-scoring: as good as those that were not."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from phantom import noisy, phantom
+
+from C2SCore import measuring, model
+from C2SCore.denoising import denoise
+from C2SCore.errors import UserError
+from C2SCore.quality import residual_checks
+from C2SCore.zeropoint import lifted, lowered, zero_point
+
+SIGMA = 60.0
+
+
+def _brain() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    clean = phantom((6, 96, 96))
+    y, x = np.mgrid[-1:1:96j, -1:1:96j]
+    return clean, noisy(clean, SIGMA), np.broadcast_to((x / 0.55) ** 2 + (y / 0.62) ** 2 < 1, clean.shape)
+
+
+def _scored(volume: np.ndarray, among: np.ndarray | None = None) -> tuple[np.ndarray, float, float]:
+    values = volume if among is None else volume[among]
+    mean, deviation = float(values.mean()), float(values.std())
+    return ((volume - mean) / deviation).astype(np.float32), mean, deviation
+
+
+def test_noise_about_zero_is_no_shift() -> None:
+    clean, scan, _ = _brain()
+    assert scan.min() < -2 * SIGMA
+    assert zero_point(scan) == 0 and zero_point(clean) == 0
+    assert zero_point(noisy(clean, 4 * SIGMA)) == 0
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_z_scored_scan_is_denoised_as_it_was_before(masked: bool) -> None:
+    clean, scan, mask = _brain()
+    scan = np.where(mask, scan, 0).astype(np.float32) if masked else scan
+    moved, mean, deviation = _scored(scan)
+    loaded = model.load("default")
+    before, after = denoise(scan, loaded), denoise(moved, loaded)
+    assert after.sigma * deviation == pytest.approx(before.sigma, rel=0.03)
+    assert after.numbers["snr"] == pytest.approx(before.numbers["snr"], rel=0.1)
+    difference = (after.estimate * deviation + mean - before.estimate)[mask]
+    assert np.sqrt(np.mean(difference**2)) < 0.1 * SIGMA
+    checks = [residual_checks(v, r.estimate, r.sigma) for v, r in ((scan, before), (moved, after))]
+    assert checks[0]["verdict"] == checks[1]["verdict"]
+    assert checks[1]["snr_before"] == pytest.approx(checks[0]["snr_before"], rel=0.1)
+    if masked:
+        assert (after.estimate[~mask] == moved[~mask]).all()
+
+
+def test_a_brain_that_was_normalised_without_its_surroundings() -> None:
+    clean, scan, mask = _brain()
+    moved, mean, deviation = _scored(scan, mask)
+    moved = np.where(mask, moved, 0).astype(np.float32)
+    result = denoise(moved, model.load("default"))
+    error = (result.estimate * deviation + mean - clean)[mask]
+    assert np.sqrt(np.mean(error**2)) < 0.6 * SIGMA
+    assert not result.estimate[~mask].any()
+    assert result.sigma * deviation == pytest.approx(SIGMA, rel=0.08)
+
+
+def test_there_and_back() -> None:
+    _, scan, mask = _brain()
+    moved = np.where(mask, scan - 900, 0).astype(np.float32)
+    up = lifted(moved, -700.0)
+    assert not up[~mask].any() and up[mask].mean() == pytest.approx(moved[mask].mean() + 700, abs=0.1)
+    assert np.allclose(lowered(up, -700.0, moved), moved, atol=1e-3)
+
+
+def test_a_training_wants_scans_as_they_were_made() -> None:
+    moved, *_ = _scored(_brain()[1])
+    with pytest.raises(UserError, match="before its intensities were normalised"):
+        measuring.check_values("scan", moved)
