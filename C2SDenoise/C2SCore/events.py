@@ -30,7 +30,7 @@ class DenoiseJob:
 
     `sigma` is ``"auto"``, a number in the scan's unit, or the path of a `.npy` noise map (K, J, I). `output` receives
     the estimate with all noise removed (detail 0); other detail levels are a straight line between it and the source,
-    and cost nothing.
+    and cost nothing. `slices` is the axis of the arrays along which slices lie, here and in the jobs below.
     """
 
     job: str
@@ -42,6 +42,7 @@ class DenoiseJob:
     noise: str = "auto"
     device: str = "auto"
     uncertainty: str = ""
+    slices: int = 0
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,8 @@ class TrainJob:
     """Train a model, or continue one (`initial`: name or path of a model; `resume`: the training that `out` began).
 
     Each case is a mapping with `target` (path of a `.npy` file or of a scan), and optionally `name`, `auxiliary`
-    (paths), `sigma` (number) and `group`. The recipe is the preset of that name (empty: the program's defaults) with
-    the values of `config` over it, as `TrainConfig.from_dict` reads them.
+    (paths), `sigma` (number), `group` and `slices` (of `.npy` files). The recipe is the preset of that name (empty: the
+    program's defaults) with the values of `config` over it, as `TrainConfig.from_dict` reads them.
     """
 
     job: str
@@ -70,6 +71,7 @@ class NoiseJob:
 
     job: str
     source: str
+    slices: int = 0
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,7 @@ class EvidenceJob:
     denoised: str
     sigma: float = 0.0
     reference: str = ""
+    slices: int = 0
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def look(path: str, thumbnail: Path | None = None, cache: measuring.Cache | None
     frames = [_array(path)] if path.endswith(".npy") else files.read(path)
     first = frames[0]
     scan.check(first)
-    voxels = first.voxels
+    voxels = np.moveaxis(first.voxels, scan.slice_axis(first.spacing, first.voxels.shape), 0)
     measuring.check_values(first.name, voxels)
     found = measuring.measure(voxels, cache=cache)
     sigma = float(np.median(found.sigmas))

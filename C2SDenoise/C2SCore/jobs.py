@@ -32,9 +32,9 @@ KEPT = 2  # the default, with which noise is measured, and the one that is chose
 def denoise(job: events.DenoiseJob, context: Context) -> events.Done:
     """Denoise one volume, and measure what was removed."""
     context.progress("Reading the volume")
-    source = _load(job.source)
-    auxiliary = [_load(path) for path in job.auxiliary]
-    sigma: Any = _load(job.sigma) if isinstance(job.sigma, str) and job.sigma != "auto" else job.sigma
+    source = _load(job.source, job.slices)
+    auxiliary = [_load(path, job.slices) for path in job.auxiliary]
+    sigma: Any = _load(job.sigma, job.slices) if isinstance(job.sigma, str) and job.sigma != "auto" else job.sigma
     context.check()
     context.progress("Loading the model")
     model = _model(job.model, use_device(job.device, context))
@@ -51,9 +51,9 @@ def denoise(job: events.DenoiseJob, context: Context) -> events.Done:
     numbers.update(quality.residual_checks(source, result.estimate, level))
     context.check()
     paths = {"output": job.output}
-    _save(job.output, result.estimate)
+    _save(job.output, result.estimate, job.slices)
     if job.uncertainty and result.uncertainty is not None:
-        _save(job.uncertainty, result.uncertainty)
+        _save(job.uncertainty, result.uncertainty, job.slices)
         paths["uncertainty"] = job.uncertainty
     return events.Done(job.job, paths, numbers, tuple(result.warnings))
 
@@ -64,7 +64,7 @@ def measure_noise(job: events.NoiseJob, context: Context) -> events.Done:
     Without PyTorch, or without a default model, from the volume alone: `refined` says which.
     """
     context.progress("Measuring the noise")
-    volume = _load(job.source)
+    volume = _load(job.source, job.slices)
     try:
         model = _model("default", use_device("auto", context))
     except (ModuleNotFoundError, UserError):
@@ -91,12 +91,12 @@ def measure_evidence(job: events.EvidenceJob, context: Context) -> events.Done:
     context.progress("Measuring what was removed")
     from C2SCore import noise, quality
 
-    source, denoised = _load(job.source), _load(job.denoised)
+    source, denoised = _load(job.source, job.slices), _load(job.denoised, job.slices)
     numbers = dict(quality.residual_checks(source, denoised, job.sigma))
     context.check()
     if job.reference:
         context.progress("Comparing with the reference")
-        reference = _load(job.reference)
+        reference = _load(job.reference, job.slices)
         mask = noise.foreground(reference)
         for name, image in (("before", source), ("after", denoised)):
             numbers["psnr_" + name] = quality.psnr(reference, image, mask)
@@ -149,8 +149,8 @@ def _model(name: str, device: str) -> Model:
     return kept
 
 
-def _load(path: str | Path) -> np.ndarray:
-    """A `.npy` volume (K, J, I) as float32."""
+def _load(path: str | Path, slices: int) -> np.ndarray:
+    """A `.npy` volume as float32, its slices first."""
     import numpy as np
 
     try:
@@ -159,18 +159,18 @@ def _load(path: str | Path) -> np.ndarray:
         raise UserError(f"{path} cannot be read ({error}); it must be a .npy array. Apply again.") from error
     if array.ndim != 3:
         raise UserError(f"{path} has the shape {array.shape}; a volume (K, J, I) is needed. Apply again.")
-    return array.astype(np.float32, copy=False)
+    return np.ascontiguousarray(np.moveaxis(array, slices, 0), dtype=np.float32)
 
 
-def _save(path: str, array: np.ndarray) -> None:
-    """Write a `.npy` file whole or not at all."""
+def _save(path: str, array: np.ndarray, slices: int) -> None:
+    """The inverse of `_load`; a file is written whole or not at all."""
     import numpy as np
 
     target = Path(path)
     handle, temporary = tempfile.mkstemp(dir=target.parent, suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
-            np.save(file, array)
+            np.save(file, np.ascontiguousarray(np.moveaxis(array, 0, slices)))
         os.replace(temporary, target)
     except BaseException:
         os.unlink(temporary)

@@ -39,11 +39,14 @@ def measure(
             maps = []
             for frame in files.read(path):
                 scan.check(frame)
-                found = calibration.measure(frame.voxels, None, "auto", passes)
+                axis = scan.slice_axis(frame.spacing, frame.voxels.shape)
+                slices = np.ascontiguousarray(np.moveaxis(frame.voxels, axis, 0))
+                found = calibration.measure(slices, None, "auto", passes)
                 rows.append(_from_image(str(path), frame, found))
                 if map_path:
                     wide = found.levels if found.levels.ndim == 3 else found.levels[:, None, None]
-                    maps.append(frame.with_voxels(np.broadcast_to(wide, frame.voxels.shape).astype(np.float32)))
+                    whole = np.broadcast_to(wide, slices.shape).astype(np.float32)
+                    maps.append(frame.with_voxels(np.moveaxis(whole, 0, axis)))
             if map_path:
                 files.write(maps, map_path)
         except UserError as error:

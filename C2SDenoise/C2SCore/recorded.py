@@ -149,7 +149,9 @@ class Cases:
         target, others = str(facts["target"]), [str(path) for path in facts.get("auxiliary", ())]
         name = str(facts.get("name") or "")
         if target.endswith(".npy"):
-            return [(name or Path(target).stem, _mapped(target))], [_mapped(path) for path in others]
+            axis = int(facts.get("slices", 0))
+            voxels, *helpers = (np.moveaxis(_mapped(path), axis, 0) for path in (target, *others))
+            return [(name or Path(target).stem, voxels)], helpers
         if self._last[0] != target:  # cases of one file follow one another: it is read once for all
             self._last = (target, files.read(target))
         frames = self._last[1]
@@ -169,7 +171,11 @@ class Cases:
         for message in messages:
             self._emit(Log(message))
         names = [f"{name} {n + 1}" if len(frames) > 1 else name for n in range(len(frames))]
-        return [(given if name else frame.name, frame.voxels) for given, frame in zip(names, frames)], helpers
+        axis = scan.slice_axis(frames[0].spacing, frames[0].voxels.shape)
+        targets = [
+            (given if name else frame.name, np.moveaxis(frame.voxels, axis, 0)) for given, frame in zip(names, frames)
+        ]
+        return targets, [np.moveaxis(helper, axis, 0) for helper in helpers]
 
     def _converted(
         self, facts: dict[str, Any], frames: list[tuple[str, np.ndarray]], helpers: list[np.ndarray], number: int

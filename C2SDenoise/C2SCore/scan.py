@@ -17,6 +17,8 @@ import SimpleITK as sitk
 from C2SCore.errors import UserError
 
 FLOAT32 = np.dtype(np.float32)
+THICKER = 1.3  # slices over the next larger spacing, from which they are told from pixels
+SMALLEST_PLANE = 16  # pixels: thinner planes are no slices
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -53,6 +55,16 @@ class Scan:
         if voxels.shape != self.voxels.shape:
             raise UserError(f"Voxels of shape {voxels.shape} do not fit a scan of shape {self.voxels.shape}.")
         return dataclasses.replace(self, voxels=voxels, name=self.name if name is None else name)
+
+
+def slice_axis(spacing: Sequence[float], shape: Sequence[int]) -> int:
+    """The axis of an array (K, J, I) along which slices lie: 0, or that of clearly the largest spacing, as where a
+    sagittal scan was turned to axial planes; `spacing` in the order I, J, K.
+    """
+    axis = int(np.argmax(spacing[::-1]))
+    second, largest = sorted(spacing)[1:]
+    plane = [n for a, n in enumerate(shape) if a != axis]
+    return axis if largest > THICKER * second and min(plane) >= SMALLEST_PLANE else 0
 
 
 def geometry(spacing: Sequence[float], axes: np.ndarray, origin: Sequence[float]) -> np.ndarray:

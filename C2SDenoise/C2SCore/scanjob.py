@@ -91,9 +91,11 @@ def run(job: ScanJob, progress: Progress | None = None, cancelled: Callable[[], 
     for frame in frames:
         scan.check(frame)
     messages: list[str] = []
-    auxiliary = [on_grid(files.read_one(path), frames[0], messages).voxels for path in job.auxiliary]
+    axis = scan.slice_axis(frames[0].spacing, frames[0].voxels.shape)
+    helpers = [on_grid(files.read_one(path), frames[0], messages) for path in job.auxiliary]
+    auxiliary = [np.moveaxis(helper.voxels, axis, 0) for helper in helpers]
     options = denoising.Options(
-        sigma=_sigma(job.sigma, frames[0], messages),
+        sigma=_sigma(job.sigma, frames[0], axis, messages),
         sigma_limit=noise.repeated_sigma([frame.voxels for frame in frames]),
         noise=job.noise,
         detail=job.detail,
@@ -109,14 +111,15 @@ def run(job: ScanJob, progress: Progress | None = None, cancelled: Callable[[], 
             "Give them in that order, if the names are right."
         )
     if job.adapt:
-        model = adapted(model, frames, auxiliary, options, job.adapt, progress, cancelled)
+        model = adapted(model, frames, axis, auxiliary, options, job.adapt, progress, cancelled)
     done: list[_Frame] = []
     total = len(frames)
     while frames:  # a source is let go as soon as its result is there: memory stays near that of the scan
         frame = frames.pop(0)
         label = f"frame {len(done) + 1}/{total}: " if total > 1 else ""
-        result = denoising.denoise(frame.voxels, model, options, auxiliary, _prefixed(progress, label), cancelled)
-        done.append(_finished(frame, result, job))
+        slices = np.moveaxis(frame.voxels, axis, 0)
+        result = denoising.denoise(slices, model, options, auxiliary, _prefixed(progress, label), cancelled)
+        done.append(_finished(frame, axis, result, job))
         del frame, result
     progress("write", 0, 1)
     _write(job, done)
@@ -159,13 +162,16 @@ def on_grid(moving: Scan, fixed: Scan, messages: list[str]) -> Scan:
 def adapted(
     model: Model,
     frames: list[Scan],
+    axis: int,
     auxiliary: list[np.ndarray],
     options: Any,
     minutes: float,
     progress: Progress,
     cancelled: Callable[[], bool] | None,
 ) -> Model:
-    """The model after some minutes of training on the scan itself, which needs no clean image."""
+    """The model after some minutes of training on the scan itself, which needs no clean image; `auxiliary` has its
+    slices first, those of the frames lie along `axis`.
+    """
     from C2SCore import config, events, training
     from C2SCore import model as models
     from C2SCore.patches import Case
@@ -174,7 +180,14 @@ def adapted(
     if isinstance(sigma, np.ndarray) and sigma.ndim == 3:
         sigma = np.median(sigma, axis=(1, 2))
     cases = [
-        Case(frame.name, frame.voxels, auxiliary, sigma, group=frames[0].name, limit=options.sigma_limit)
+        Case(
+            frame.name,
+            np.moveaxis(frame.voxels, axis, 0),
+            auxiliary,
+            sigma,
+            group=frames[0].name,
+            limit=options.sigma_limit,
+        )
         for frame in frames
     ]
     recipe = config.preset("quick").replace(neighbours=model.denoiser.neighbours, minutes=minutes, steps=10_000_000)
@@ -198,22 +211,23 @@ def adapted(
         return models.load(path)
 
 
-def _sigma(given: str | float, fixed: Scan, messages: list[str]) -> str | float | np.ndarray:
+def _sigma(given: str | float, fixed: Scan, axis: int, messages: list[str]) -> str | float | np.ndarray:
     if isinstance(given, (int, float)) or given == "auto":
         return given
-    return on_grid(files.read_one(given), fixed, messages).voxels
+    return np.moveaxis(on_grid(files.read_one(given), fixed, messages).voxels, axis, 0)
 
 
-def _finished(frame: Scan, result: Result, job: ScanJob) -> _Frame:
+def _finished(frame: Scan, axis: int, result: Result, job: ScanJob) -> _Frame:
     from C2SCore import quality
 
     level = result.levels if result.levels.ndim == 3 else result.sigma
-    checks = quality.residual_checks(frame.voxels, result.estimate, level)
+    checks = quality.residual_checks(np.moveaxis(frame.voxels, axis, 0), result.estimate, level)
+    denoised = np.moveaxis(result.denoised, 0, axis)
     facts = {"noise": result.noise, "device": result.device, "seconds": result.seconds}
     return _Frame(
-        denoised=frame.with_voxels(result.denoised),
-        residual=frame.with_voxels(frame.voxels - result.denoised) if job.residual else None,
-        uncertainty=None if result.uncertainty is None else frame.with_voxels(result.uncertainty),
+        denoised=frame.with_voxels(denoised),
+        residual=frame.with_voxels(frame.voxels - denoised) if job.residual else None,
+        uncertainty=None if result.uncertainty is None else frame.with_voxels(np.moveaxis(result.uncertainty, 0, axis)),
         numbers=_plain({**result.numbers, **checks, **facts}),
         warnings=result.warnings,
     )

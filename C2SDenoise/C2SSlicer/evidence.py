@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from C2SCore import events
-from C2SSlicer import handover, job
+from C2SSlicer import handover, job, volumes
 from C2SSlicer.errand import Errand
 
 SENTENCES = {
@@ -83,8 +83,9 @@ class Measurement:
                 yield from handover.save_array(reference, folder / "reference.npy")
 
         def order(folder: Path) -> events.Job:
-            source, denoised, against = (str(folder / f"{name}.npy") for name in ("source", "denoised", "reference"))
-            return events.EvidenceJob(job.new_id(), source, denoised, sigma, against if reference is not None else "")
+            before, after, against = (str(folder / f"{name}.npy") for name in ("source", "denoised", "reference"))
+            against = against if reference is not None else ""
+            return events.EvidenceJob(job.new_id(), before, after, sigma, against, volumes.slice_axis(source))
 
         self._errand.start(write, order, self._on_end)
 

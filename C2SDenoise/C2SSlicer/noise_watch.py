@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from C2SCore import events
-from C2SSlicer import handover, install, job
+from C2SSlicer import handover, install, job, volumes
 from C2SSlicer.errand import Errand
 
 
@@ -44,7 +44,7 @@ class NoiseWatch:
             return handover.save(volume, folder / "volume.npy")
 
         def order(folder: Path) -> events.Job:
-            return events.NoiseJob(job.new_id(), str(folder / "volume.npy"))
+            return events.NoiseJob(job.new_id(), str(folder / "volume.npy"), volumes.slice_axis(volume))
 
         def ended(ending: events.Message) -> None:
             if isinstance(ending, events.Done):

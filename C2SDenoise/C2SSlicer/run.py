@@ -95,6 +95,7 @@ class Run:
         # The recipe for few scans; the time is the budget, whatever number of steps fits into it.
         config = {"minutes": float(self.request.adapt_minutes), "steps": 10_000_000}
         case = {"name": self._source_name, "target": self._path("source0"), "auxiliary": list(self._auxiliary)}
+        case["slices"] = volumes.slice_axis(self._source())
         if self.request.sigma != "auto":
             case["sigma"] = float(self.request.sigma)
         order = events.TrainJob(
@@ -129,6 +130,7 @@ class Run:
             request.noise,
             request.device,
             self._path(f"uncertainty{number}") if request.uncertainty_output is not None else "",
+            volumes.slice_axis(self._source()),
         )
         self._task = self._worker.submit(order, self._received, self._frame_done)
 

@@ -45,6 +45,13 @@ def array_of(volume) -> np.ndarray:
     return np.array(slicer.util.arrayFromVolume(volume), dtype=np.float32, order="C")
 
 
+def slice_axis(volume) -> int:
+    """The axis of the voxels' array along which slices lie: 0, or that of the thick slices."""
+    from C2SCore.scan import slice_axis as axis_of  # brings SimpleITK: too slow for the start of Slicer
+
+    return axis_of(volume.GetSpacing(), volume.GetImageData().GetDimensions()[::-1])
+
+
 def matrix_of(volume) -> np.ndarray:
     """IJK-to-RAS matrix of the node itself, (4, 4), without its parent transform."""
     matrix = vtk.vtkMatrix4x4()

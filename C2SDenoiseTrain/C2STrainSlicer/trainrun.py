@@ -134,7 +134,7 @@ class Training:
 
         def saved() -> None:
             if place < 0:
-                case["target"] = str(path)
+                case["target"], case["slices"] = str(path), volumes.slice_axis(_node(text))
             else:
                 case["auxiliary"][place] = str(path)
             self._next_volume()

@@ -36,7 +36,7 @@ def test_noise_about_zero_is_no_shift() -> None:
 
 @pytest.mark.parametrize("masked", [False, True])
 def test_a_z_scored_scan_is_denoised_as_it_was_before(masked: bool) -> None:
-    clean, scan, mask = _brain()
+    _, scan, mask = _brain()
     scan = np.where(mask, scan, 0).astype(np.float32) if masked else scan
     moved, mean, deviation = _scored(scan)
     loaded = model.load("default")
