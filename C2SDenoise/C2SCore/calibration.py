@@ -31,6 +31,7 @@ MAX_SLICES = 48
 INDEPENDENT = 0.25  # correlation of neighbouring slices' noise above which they share it
 REFINE_SLICES = 4
 SHAPE_SLICES = 8
+FEWEST = 2000  # voxels of tissue, with fewer of which the model says nothing of the level
 REFINE_SIDE = 128  # pixels around the middle of the tissue
 ROUNDS = 4
 CLOSE = 0.01  # difference of both sides' logarithms, from which no further round is worth its time
@@ -88,7 +89,7 @@ def measure(volume: np.ndarray, given: np.ndarray | None, kind: str, passes: Sli
         if given is None:
             shape = noise_shape(passed, mask)
     sigma = estimate if given is None else float(np.median(given))
-    if given is not None or estimate == 0:
+    if given is not None or estimate == 0 or clear.sum() < FEWEST:
         passes = None
     if passes is not None:
         sigma = refine(part, clear, estimate, shape, spectrum, False, passes)
@@ -153,7 +154,7 @@ def refine(
     rows = _fullest(mask, REFINE_SLICES)
     window = tuple(_around(np.asarray(mask.any(axis=(0, 2 - axis)))) for axis in range(2))
     inside = mask[rows][:, window[0], window[1]]
-    if inside.sum() < 2000:
+    if inside.sum() < FEWEST:
         return start
     probe = _Probe(part[rows], window, spectrum, passes)
     # Where anatomy is fine, the residual grows almost as fast as the level that is assumed: a fixed share of the

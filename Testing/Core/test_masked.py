@@ -80,3 +80,12 @@ def test_level_of_a_masked_scan_is_that_of_the_whole() -> None:
         for v in (scan, np.where(mask, scan, 0))
     )
     assert abs(cut / whole - 1) < 0.06
+
+
+def test_a_level_is_measured_where_hardly_any_tissue_is_left() -> None:
+    loaded = model.load("default")
+    passes = SlicePass(loaded.denoiser, denoising.choose_device("cpu"))
+    y, x = np.mgrid[-1:1:32j, -1:1:32j]
+    scan = noisy(np.broadcast_to((x**2 + y**2 < 0.05) * 800.0, (3, 32, 32)), 40)
+    scan[:, x**2 + y**2 >= 0.05] = 0
+    assert calibration.measure(scan, None, "auto", passes).sigma > 0
