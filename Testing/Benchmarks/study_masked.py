@@ -69,7 +69,7 @@ def _cell(clean: np.ndarray, snr: float, loaded: model.Model, rows: np.ndarray, 
     cut = np.where(mask, noisy, 0).astype(np.float32)
     passes, told = SlicePass(loaded.denoiser, choose_device("auto")), Options(sigma=sigma, noise="gaussian")
     images = {name: denoise(scan, loaded, told).estimate[rows] for name, scan in ((WHOLE, noisy), (OURS, cut))}
-    with mock.patch("C2SCore.denoising.filled", lambda slices, levels, first: slices):
+    with mock.patch("C2SCore.volumepass.filled", lambda slices, levels, first: slices):
         images[PLAIN] = denoise(cut, loaded, told).estimate[rows]
     images[BM3D] = peers.bm3d(cut[rows], sigma)
     levels = {name: measure(scan, None, "gaussian", passes).sigma for name, scan in ((WHOLE, noisy), (OURS, cut))}

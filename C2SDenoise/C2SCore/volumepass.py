@@ -1,0 +1,130 @@
+"""One volume through the network: its slices with their neighbours in the network's domain, and back to its unit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from C2SCore import rician
+from C2SCore.background import tissue_window
+from C2SCore.calibration import Measured
+from C2SCore.errors import Cancelled
+from C2SCore.inference import SlicePass
+from C2SCore.masked import filled
+from C2SCore.tensors import to_array, to_tensor
+
+Progress = Callable[[str, int, int], None]  # stage, done, total
+
+LARGEST_STEP = 64  # slices at a time
+PROBES = 4  # pairs of passes for the uncertainty
+PROBE_STEP = 0.1  # of sigma
+
+
+class VolumePass:
+    """A volume (K, J, I), the other contrasts on its grid, what was measured of it, and the network."""
+
+    def __init__(self, voxels: np.ndarray, others: Sequence[np.ndarray], found: Measured, passes: SlicePass) -> None:
+        self.voxels, self.found, self.passes = voxels, found, passes
+        self.levels, self.magnitude = found.levels, found.magnitude
+        self.neighbours = passes.denoiser.neighbours
+        # The root mean square of a contrast is its unit.
+        self.contrasts = [a / (float(np.sqrt(np.mean(np.square(a, dtype=np.float64)))) or 1.0) for a in others]
+
+    def estimate(self, progress: Progress, cancelled: Callable[[], bool]) -> np.ndarray:
+        """The volume without noise, (K, J, I)."""
+        result = np.empty_like(self.voxels)
+        for rows in self._steps("denoise", progress, cancelled):
+            # Empty space is flat: it gains nothing by being seen twice.
+            window = tissue_window(self.voxels[rows])
+            values = to_array(self.passes.run_turned(*self._tensors(rows), window))[:, 0]
+            if self.magnitude:
+                values = (rician.restore(values) * _wide(self.levels[rows])).astype(np.float32)
+            result[rows] = values
+        return result
+
+    def uncertainty(self, estimate: np.ndarray, progress: Progress, cancelled: Callable[[], bool]) -> np.ndarray:
+        """Standard deviation of x_0 given x_d, (K, J, I), in the scan's unit."""
+        result, generator = np.empty_like(self.voxels), torch.Generator().manual_seed(0)
+        for rows in self._steps("uncertainty", progress, cancelled):
+            result[rows] = self._uncertainty_of_slices(rows, estimate[rows], generator)
+        return result
+
+    def _steps(self, stage: str, progress: Progress, cancelled: Callable[[], bool]) -> Iterator[slice]:
+        count = len(self.voxels)
+        step = min(self.passes.slices_per_pass(*self.voxels.shape[1:]), LARGEST_STEP)
+        for first in range(0, count, step):
+            if cancelled():
+                raise Cancelled
+            rows = slice(first, min(first + step, count))
+            yield rows
+            progress(stage, rows.stop, count)
+
+    def _planes(self, rows: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """For slices `rows`: the stack (N, C, J, I) that the network reads, levels (N,) or (N, J, I), sigma_data
+        (N,).
+        """
+        first, last = max(rows.start - 1, 0), min(rows.stop + 1, len(self.voxels))
+        levels = self.levels[first:last]
+        block = filled(self.voxels[first:last], levels, first)
+        if self.magnitude:
+            block = rician.stabilise(np.abs(block) / _wide(levels)).astype(np.float32)
+        own = slice(rows.start - first, rows.stop - first)
+        near = 2 * self.neighbours
+        shape = (own.stop - own.start, 1 + near + len(self.contrasts), *block.shape[1:])
+        stack = np.zeros(shape, dtype=np.float32)
+        stack[:, 0] = block[own]
+        for n in range(len(stack)):
+            beside = (own.start + n - 1, own.start + n + 1) if near and self.found.independent_slices else ()
+            for channel, k in enumerate(beside, 1):
+                if 0 <= k < len(block):
+                    stack[n, channel] = block[k]
+            for channel, other in enumerate(self.contrasts, 1 + near):
+                stack[n, channel] = other[rows.start + n]
+        source, level = self.voxels[rows], levels[own]
+        power = np.square(source).mean(axis=(1, 2))
+        noise = np.square(level) if level.ndim == 1 else np.square(level).mean(axis=(1, 2))
+        sigma_data = np.sqrt(np.maximum(power - (2 if self.magnitude else 1) * noise, 0))
+        if self.magnitude:
+            return stack, np.ones(len(stack), dtype=np.float32), sigma_data / np.sqrt(noise)
+        return stack, level, sigma_data
+
+    def _tensors(self, rows: slice) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+        stack, level, sigma_data = self._planes(rows)
+        x = to_tensor(stack)
+        sigma = to_tensor(level if level.ndim == 1 else level[:, None])
+        return x[:, :1], sigma, x[:, 1:] if x.shape[1] > 1 else None, to_tensor(sigma_data)
+
+    def _uncertainty_of_slices(self, rows: slice, estimate: np.ndarray, generator: torch.Generator) -> np.ndarray:
+        """Standard deviation of x_0 given x_d, (N, J, I), in the scan's unit.
+
+        Second-order Tweedie: Cov[x_0 | x_d] = sigma_d^2 Sigma dh/dx; the diagonal of (dh/dx) Sigma is the mean of z
+        (dh/dx z) over z ~ N(0, Sigma), here over PROBES antithetic finite differences and a neighbourhood of 5 x 5
+        pixels.
+        """
+        x, sigma, aux, sigma_data = self._tensors(rows)
+        level = sigma.reshape(-1, 1, 1, 1) if sigma.dim() == 1 else sigma
+        power = to_tensor(self.found.spectrum.power(*x.shape[-2:])).expand(len(x), -1, -1)
+        total = torch.zeros_like(x)
+        passes = self.passes
+        full = SlicePass(passes.denoiser, passes.device, passes.say, passes.pixels, "float32")
+        run = partial(full.run, sigma=sigma, aux=aux, sigma_data=sigma_data)
+        for _ in range(PROBES):
+            white = torch.randn(power.shape, generator=generator)
+            z = torch.fft.ifft2(torch.fft.fft2(white) * power.sqrt()).real[:, None]
+            step = PROBE_STEP * level * z
+            total += z * (run(x + step) - run(x - step)) / (2 * PROBE_STEP * level)
+        mean = torch.nn.functional.avg_pool2d(total / PROBES, 5, stride=1, padding=2, count_include_pad=False)
+        deviation = to_array((mean.clamp(min=0, max=1).sqrt() * level)[:, 0])
+        if self.magnitude:
+            # The slope of the inverse carries a deviation from the stabilised domain to the scan's.
+            wide = _wide(self.levels[rows])
+            deviation = (deviation * rician.invert_slope(rician.expected(estimate / wide)) * wide).astype(np.float32)
+        return deviation
+
+
+def _wide(levels: np.ndarray) -> np.ndarray:
+    return levels if levels.ndim == 3 else levels[:, None, None]
