@@ -25,6 +25,7 @@ EMPTY = 1.4  # mean square of 9 x 9 pixels over that of noise alone, from which 
 EMPTY_ROUNDS = 5
 FEWEST_EMPTY = 500  # voxels
 RAYLEIGH_MEDIAN = 1.1774  # of sigma
+INNER = 0.25  # cycles per pixel, up to which frequencies are acquired in all but the rarest scans
 SMALLEST = 16  # pixels: with fewer, a spectrum says nothing
 
 
@@ -92,9 +93,11 @@ def estimate_spectrum(volume: np.ndarray, mask: np.ndarray | None = None) -> Spe
     power = _mean_power(volume[thickest(mask)])
     height, width = power.shape
     rows, columns = np.abs(np.fft.fftfreq(height)), np.abs(np.fft.fftfreq(width))
-    edge_r = edge_c = 0.5
+    edge_r = edge_c = INNER
     profile_r = profile_c = np.ones(BINS)
     # Which frequencies of one axis are "high but acquired" depends on the other axis' profile: three rounds settle it.
+    # They begin inside of what an image zero-filled to twice the matrix has: beyond, the little that a magnitude leaves
+    # looks as if it went on to the end.
     for _ in range(3):
         profile_r, edge_r = _profile(power[:, (columns > 0.6 * edge_c) & (columns <= 0.95 * edge_c)].mean(axis=1), rows)
         profile_c, edge_c = _profile(power[(rows > 0.6 * edge_r) & (rows <= 0.95 * edge_r), :].mean(axis=0), columns)

@@ -1,7 +1,8 @@
 """Study: the noise spectrum that the program estimates from one image, against the true one.
 
 Noise is added to a clean scan, and both are zero-filled as in study_coloured.py; so the noise is white in the acquired
-part of k-space and absent outside it. The estimate sees the noisy image alone. "Misplaced" is the share of the noise's
+part of k-space and absent outside it. The estimate sees the noisy image alone: its real part, or the magnitude that a
+scanner stores, in which a little noise leaks beyond the acquired part. "Misplaced" is the share of the noise's
 power that it puts at wrong frequencies, half of the mean absolute difference of both spectra; the autocorrelation at
 lag 1 along rows (J) and columns (I) is what a spectrum says of neighbouring pixels. Writes study_spectrum.json,
 study_spectrum.md and study_spectrum.png.
@@ -24,7 +25,7 @@ from C2SCore.noise import BINS, Spectrum, estimate_spectrum, signal_level
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     made = common.parser(__doc__)
     made.add_argument("scans", nargs="*", help="scans taken for the truth (default: a simulated head)")
-    made.add_argument("--snr", type=float, nargs="+", default=(5.0, 10.0, 20.0), help="(default: 5 10 20)")
+    made.add_argument("--snr", type=float, nargs="+", default=(5.0, 10.0, 20.0, 30.0), help="(default: 5 10 20 30)")
     made.add_argument("--side", type=int, default=96, help="pixels of the simulated head (default: %(default)s)")
     options = made.parse_args(arguments)
     common.prepare(options)
@@ -34,19 +35,27 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     for path in options.scans or (None,):
         name, clean = common.anatomy(path, (12, options.side, options.side), options.seed)
         for title, factors in FACTORS.items():
-            noise = zero_filled(common.add_noise(np.zeros_like(clean), 1.0, "gaussian", options.seed), factors)
+            first, second = (_noise(clean.shape, factors, 2 * options.seed + n) for n in (0, 1))
             image = zero_filled(clean, factors)
             true = Spectrum(*(_acquired(factor, frequencies) for factor in factors))
             for snr in options.snr:
-                noisy = (image + signal_level(image) / snr * noise / noise.std()).astype(np.float32)
-                found = estimate_spectrum(noisy)
-                facts = {"scan": name, "title": title, "snr": snr}
-                values["cells"].append(facts | _compared(found, true, image.shape[1:]))
+                sigma = signal_level(image) / snr
+                real = image + sigma * first
+                for kind, noisy in (("real part", real), ("magnitude", np.hypot(real, sigma * second))):
+                    found = estimate_spectrum(noisy.astype(np.float32))
+                    facts = {"scan": name, "title": title, "kind": kind, "snr": snr}
+                    values["cells"].append(facts | _compared(found, true, image.shape[1:]))
             if title == "as M4Raw" and not curves:
                 curves = {"true": (frequencies, true.columns), f"estimated, SNR {snr:g}": (frequencies, found.columns)}
     draw_curves(curves, options.out / "study_spectrum.png", "cycles per pixel along the columns", "noise power")
     common.write_results(options.out, "study_spectrum", values, _text(values))
     return values
+
+
+def _noise(shape: tuple[int, ...], factors: tuple[float, float], seed: int) -> np.ndarray:
+    """Zero-filled Gaussian noise of standard deviation 1."""
+    noise = zero_filled(np.random.default_rng(seed).standard_normal(shape).astype(np.float32), factors)
+    return noise / noise.std()
 
 
 def _acquired(factor: float, frequencies: np.ndarray) -> np.ndarray:
@@ -66,15 +75,17 @@ def _text(values: dict[str, Any]) -> str:
     for cell in values["cells"]:
         lag = cell["lag_one"]
         pairs = (f"{a:+.2f} ({b:+.2f})" for a, b in zip(lag["estimated"], lag["true"]))
-        rows.append((f"{cell['scan']}, {cell['title']}", f"{cell['snr']:g}", f"{cell['misplaced']:.1%}", *pairs))
+        name = f"{cell['scan']}, {cell['title']}"
+        rows.append((name, cell["kind"], f"{cell['snr']:g}", f"{cell['misplaced']:.1%}", *pairs))
     worst = max(values["cells"], key=lambda cell: cell["misplaced"])
     off = max(abs(a - b) for c in values["cells"] for a, b in zip(c["lag_one"]["estimated"], c["lag_one"]["true"]))
-    header = ("scan, zero-filling", "SNR", "power misplaced", "lag 1, J (true)", "lag 1, I (true)")
+    header = ("scan, zero-filling", "image", "SNR", "power misplaced", "lag 1, J (true)", "lag 1, I (true)")
     return (
         "# The noise spectrum estimated from one image\n\n"
         + common.table(header, rows)
         + f"\n\n## What it shows\n\nAt worst {worst['misplaced']:.1%} of the power is put at wrong frequencies "
-        f"({worst['scan']}, {worst['title']}, SNR {worst['snr']:g}), and an autocorrelation is off by {off:.2f}."
+        f"({worst['scan']}, {worst['title']}, {worst['kind']}, SNR {worst['snr']:g}), and an autocorrelation is off by "
+        f"{off:.2f}."
     )
 
 
