@@ -24,6 +24,9 @@ from C2SCore.zeropoint import lifted, lowered, zero_point
 
 CLEAN = 0.002  # sigma / signal below which a volume is returned as it is
 LIKELY = (0.75, 1.18)  # a level that was given over the one that is measured, beyond which one of them must be wrong
+SET = "was set to"
+NO_NOISE = "The volume shows no noise to speak of: it is returned as it is."
+NO_LEVEL = "At this noise level there is nothing to remove: the volume is returned as it is."
 CLEAR_SNR = 20.0  # up to which a level that seems too low is said
 
 
@@ -93,7 +96,9 @@ def denoise(
     noise = "rician" if found.magnitude else "gaussian"
     uncertainty = None
     if found.sigma <= CLEAN * found.signal:
-        warnings[:] = ["The volume shows no noise to speak of: it is returned as it is."]
+        # That it is out of the range that was learnt needs no saying; that a level that was given is wrong, it does.
+        warnings[:] = [text for text in warnings if SET in text]
+        warnings.append(NO_LEVEL if numbers["sigma_given"] else NO_NOISE)
         noise, estimate = "clean", voxels.copy()
         if options.uncertainty:
             uncertainty = np.zeros_like(voxels)
@@ -136,11 +141,11 @@ def _look(
             f"The noise is {ratio:.1%} of the signal; this model learnt {low:.1%} to {high:.1%}. "
             "Check the result, or train on this scan."
         )
-    if given is not None and given.ndim == 0 and found.sigma > 0:
+    if given is not None and given.ndim == 0:
         numbers["sigma_measured"] = seen = measure(voxels, None, options.noise, observer).sigma
         if danger := _danger(found, seen):
             warnings.append(
-                f"The noise level was set to {found.sigma:.3g}, but the volume itself shows about {seen:.3g}: {danger}."
+                f"The noise level {SET} {found.sigma:.3g}, but the volume itself shows about {seen:.3g}: {danger}."
             )
     if given is None and found.levels.ndim == 3:
         numbers["sigma_span"] = times = span(found.levels[len(voxels) // 2])

@@ -408,3 +408,12 @@ def test_tissue_window_holds_the_tissue_and_little_else() -> None:
     assert 30 - 12 <= rows.start <= 30 - 6 and 60 + 6 <= rows.stop <= 60 + 12
     assert 40 - 12 <= columns.start <= 40 - 6 and 100 + 6 <= columns.stop <= 100 + 12
     assert tissue_window(np.zeros((1, 9, 9), dtype=np.float32)) == (slice(None), slice(None))
+
+
+@pytest.mark.parametrize("sigma", [0.0, 1e-3])
+def test_a_level_of_nothing_is_contradicted(sigma: float) -> None:
+    scan = noisy(phantom(), 60.0)
+    result = denoise(scan, load("default"), Options(sigma=sigma))
+    assert result.noise == "clean" and np.array_equal(result.denoised, scan)
+    assert "was set to" in result.warnings[0] and "noise may be left" in result.warnings[0]
+    assert result.warnings[1] == "At this noise level there is nothing to remove: the volume is returned as it is."
