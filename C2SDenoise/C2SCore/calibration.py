@@ -40,6 +40,7 @@ LONGEST = 0.6  # step in log sigma
 MODEST = 0.98  # of what the rounds end at: on simulated noise, 2 % too high on average
 MAPPED_SNR = 25.0  # up to which noise that seems to vary over the plane is believed: beyond, it is fine anatomy
 AGREES = (0.7, 1.01)  # level in the empty space over the one in tissue, between which the former is taken
+FAR = 1.4  # level in the empty space over the one in tissue, from which the tissue seems to have been filtered
 PROBE_STEP = 0.3  # of sigma: well above the rounding of bfloat16, small enough for a derivative
 TRUSTED = 1.12  # first estimate over the refined one, up to which it is taken for noise alone
 EDGE = 9  # pixels: side of the squares without a pixel that was cut away, where the model is asked
@@ -60,6 +61,7 @@ class Measured:
     magnitude: bool
     spectrum: Spectrum
     independent_slices: bool
+    empty: float = 0.0  # level in the empty space of a magnitude, where it is far above `sigma`: 0 otherwise
 
     def lowered(self, sigma: float) -> Measured:
         """The same with another level."""
@@ -113,13 +115,15 @@ def measure(volume: np.ndarray, given: np.ndarray | None, kind: str, passes: Sli
     else:
         # Where fine anatomy pushed the first estimate up, it would do so differently in every slice.
         levels = sigma * (relative if estimate < TRUSTED * sigma else np.ones(len(volume)))
+    empty = noise.background_sigma(part, mask) if passes is not None and kind == "auto" and not magnitude else 0.0
+    far = empty > FAR * sigma and noise.is_magnitude(part, mask, empty)
     levels = np.ascontiguousarray(levels, dtype=np.float32)
     if shape is not None:
         plane = shape.astype(np.float32)
         # In a large volume, one plane stands for all: no further copy of its size.
         even = bool(np.ptp(levels) == 0)
         levels = np.broadcast_to(levels[0] * plane, volume.shape) if even else levels[:, None, None] * plane
-    return Measured(sigma, estimate, signal, levels, magnitude, spectrum, independent)
+    return Measured(sigma, estimate, signal, levels, magnitude, spectrum, independent, empty if far else 0.0)
 
 
 def _relative_levels(each: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -152,6 +152,11 @@ def _look(
         warnings.append(
             f"The noise is up to {times:.1f} times stronger in some places than in others: measured as a map."
         )
+    if found.empty:
+        warnings.append(
+            f"The empty space shows noise of {found.empty:.3g}, the tissue only {found.sigma:.3g}: it seems to have "
+            "been filtered. Give a level between the two if too much noise is left."
+        )
     if model.card.neighbours and not found.independent_slices:
         warnings.append("Neighbouring slices share their noise (interpolated?), so each slice is denoised by itself.")
     return found, numbers

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from phantom import noisy, phantom
+from phantom import blur, noisy, phantom
 
 from C2SCore import calibration, inference, rician
 from C2SCore.background import tissue_window
@@ -417,3 +417,16 @@ def test_a_level_of_nothing_is_contradicted(sigma: float) -> None:
     assert result.noise == "clean" and np.array_equal(result.denoised, scan)
     assert "was set to" in result.warnings[0] and "noise may be left" in result.warnings[0]
     assert result.warnings[1] == "At this noise level there is nothing to remove: the volume is returned as it is."
+
+
+def test_filtered_tissue_beside_noisy_empty_space_is_said() -> None:
+    rng = np.random.default_rng(0)
+    clean = blur(phantom((4, 96, 96)), 3)
+    noise = rng.standard_normal(clean.shape) + 1j * rng.standard_normal(clean.shape)
+    frequencies = np.fft.fftfreq(96)
+    window = 0.54 + 0.46 * np.cos(2 * np.pi * frequencies)  # Hamming's, over the whole of k-space
+    spectrum = np.fft.fft2(clean + 80 * noise) * window[:, None] * window
+    magnitude = np.abs(np.fft.ifft2(spectrum)).astype(np.float32)
+    said = [text for text in denoise(magnitude, load("default")).warnings if "empty space" in text]
+    assert len(said) == 1 and "filtered" in said[0]
+    assert not any("empty space" in text for text in denoise(noisy(clean, 80.0, "rician"), load("default")).warnings)
