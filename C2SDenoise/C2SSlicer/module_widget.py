@@ -34,6 +34,10 @@ class PanelWidget:
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
+        # Node selectors fill their lists anew when an import has ended, and lose their choices by it. They have
+        # observed the scene for longer, so they are ready when the choices are shown again.
+        self.addObserver(scene, scene.StartImportEvent, self.onSceneStartImport)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
         self.initializeParameterNode()
 
     def enter(self) -> None:
@@ -57,6 +61,13 @@ class PanelWidget:
         self.setParameterNode(None)
 
     def onSceneEndClose(self, caller: Any, event: Any) -> None:
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    def onSceneStartImport(self, caller: Any, event: Any) -> None:
+        self.setParameterNode(None)
+
+    def onSceneEndImport(self, caller: Any, event: Any) -> None:
         if self.parent.isEntered:
             self.initializeParameterNode()
 

@@ -71,6 +71,44 @@ def test_a_saved_scene_keeps_the_other_contrasts(bench, tmp_path):
     assert [n.GetName() for n in widget.ui.contrastSelector.checkedNodes()] == ["FLAIR"]
 
 
+def test_choices_outlive_a_scene_that_is_opened_meanwhile(bench, tmp_path):
+    """The module stays open; the lists of nodes are made anew when the scene has been read."""
+    other, source, reference = (add_volume(name, phantom(seed=n)) for n, name in enumerate(("FLAIR", "T1", "clean")))
+    widget = open_panel(bench, "tiny pair")
+    node = widget._parameterNode
+    node.inputVolume, node.otherContrasts, node.outputVolume = source, [other], reference
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    node.model = "tiny"
+    slicer.mrmlScene.Clear(0)
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    check_choices(bench, widget)
+
+
+def test_choices_outlive_a_scene_that_is_added(bench, tmp_path):
+    """As when data is added that comes as a scene: what was chosen stays."""
+    add_volume("guest")
+    assert slicer.util.saveScene(str(tmp_path / "guest.mrb"))
+    slicer.mrmlScene.Clear(0)
+    other, source, reference = (add_volume(name, phantom(seed=n)) for n, name in enumerate(("FLAIR", "T1", "clean")))
+    widget = open_panel(bench, "tiny pair")
+    node = widget._parameterNode
+    node.inputVolume, node.otherContrasts, node.outputVolume = source, [other], reference
+    assert slicer.app.coreIOManager().loadScene(str(tmp_path / "guest.mrb"), False)
+    assert "guest" in scalar_volumes()
+    check_choices(bench, widget)
+
+
+def check_choices(bench, widget) -> None:
+    """What was chosen is in the parameter node and is shown."""
+    settle(bench, widget)
+    node, ui = widget._parameterNode, widget.ui
+    assert node.inputVolume.GetName() == ui.inputSelector.currentNode().GetName() == "T1"
+    assert node.outputVolume.GetName() == ui.outputSelector.currentNode().GetName() == "clean"
+    assert [n.GetName() for n in node.otherContrasts] == ["FLAIR"]
+    assert [n.GetName() for n in ui.contrastSelector.checkedNodes()] == ["FLAIR"]
+    assert node.model == ui.modelBox.currentData == "tiny pair"
+
+
 def series(frames: int = 3):
     """A sequence, its browser and the volume that shows it."""
     sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "Series")
