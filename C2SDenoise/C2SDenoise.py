@@ -133,9 +133,7 @@ class C2SDenoiseWidget(PanelWidget, ScriptedLoadableModuleWidget, VTKObservation
         """Take the scene's parameters; choose a first volume where none is chosen."""
         PanelWidget.initializeParameterNode(self)
         if self._parameterNode.inputVolume is None:
-            first = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
-            if first is not None and first.GetClassName() == "vtkMRMLScalarVolumeNode":
-                self._parameterNode.inputVolume = first
+            self._parameterNode.inputVolume = volumes.first_shown()
 
 
 class C2SDenoiseLogic(ScriptedLoadableModuleLogic):

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 import slicer
-from scenes import OBLIQUE, add_volume, apply, open_panel, phantom, scalar_volumes, settle
+from scenes import MODULE, OBLIQUE, add_volume, apply, open_panel, phantom, scalar_volumes, settle
 
 from C2SSlicer import sequences, volumes
 
@@ -107,6 +107,20 @@ def check_choices(bench, widget) -> None:
     assert [n.GetName() for n in node.otherContrasts] == ["FLAIR"]
     assert [n.GetName() for n in ui.contrastSelector.checkedNodes()] == ["FLAIR"]
     assert node.model == ui.modelBox.currentData == "tiny pair"
+
+
+def test_the_first_scan_is_chosen_not_what_lies_before_it(bench):
+    """A picture of a training is hidden, and a label map is no scan."""
+    add_volume("hidden").SetHideFromEditors(True)
+    slicer.util.addVolumeFromArray(np.ones((2, 4, 4), np.uint8), nodeClassName="vtkMRMLLabelMapVolumeNode")
+    widget = bench.load_module(MODULE)
+    bench.enter(widget)
+    assert widget._parameterNode.inputVolume is None
+    bench.exit(widget)
+    scan = add_volume("scan")
+    assert volumes.first_shown() is scan
+    bench.enter(widget)
+    assert widget._parameterNode.inputVolume is scan
 
 
 def series(frames: int = 3):
