@@ -184,13 +184,19 @@ class Worker:
         if any(task.deadline is not None and now > task.deadline for task in self._tasks.values()):
             self._give_up()
 
-    def close(self) -> None:
-        """End the process by closing its input; jobs that run are cancelled. A later job starts it anew."""
-        process, self._process, self.started = self._process, None, None
+    def close(self, wait: float = 0.0) -> None:
+        """End the process by closing its input; jobs that run are cancelled. A later job starts it anew.
+
+        `wait`: seconds until the process must be gone; then it is killed.
+        """
+        process, started, self._process, self.started = self._process, self.started, None, None
         if process is not None:
             process.end_input()
         for task in list(self._tasks.values()):
             self._finish(task, events.Cancelled(task.job.job))
+        if process is not None and wait and not process.ended(wait):
+            processes.kill(process, started.pid if started else None)
+            process.ended(wait)
 
     def abandon(self) -> None:
         """End the process by closing its input, and tell nobody."""

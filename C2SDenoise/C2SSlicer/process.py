@@ -60,6 +60,12 @@ class Process(subprocess.Popen):
             self._pipe.close()
             self._writing.release()
 
+    def ended(self, wait: float) -> bool:
+        """Whether it has ended; stays for so many seconds until it has."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.wait(wait)
+        return self.returncode is not None
+
     def _write(self) -> None:
         """Thread: until the input is ended, or nobody reads it any more."""
         with contextlib.suppress(OSError, ValueError):  # ValueError: it was closed meanwhile
