@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 
 import numpy as np
 import pytest
@@ -107,6 +109,26 @@ def check_choices(bench, widget) -> None:
     assert [n.GetName() for n in node.otherContrasts] == ["FLAIR"]
     assert [n.GetName() for n in ui.contrastSelector.checkedNodes()] == ["FLAIR"]
     assert node.model == ui.modelBox.currentData == "tiny pair"
+
+
+def test_opening_the_module_again_and_again_leaves_nothing_behind(bench):
+    """Slicer 5.10 would keep what the controls were bound to, each time."""
+    add_volume()
+    widget = open_panel(bench)
+    before = widget._parameterNode
+    widget.enter()
+    assert widget._parameterNode is before  # bound already
+    bound = weakref.ref(before)
+    del before
+    bench.exit(widget)
+    bench.process_events()
+    gc.collect()
+    assert bound() is None
+    bench.enter(widget)
+    widget.ui.adaptMinutesSpinBox.setValue(9)
+    assert widget._parameterNode.adaptMinutes == 9
+    widget._parameterNode.manualNoise = True
+    assert widget.ui.noiseLevelSpinBox.enabled
 
 
 def test_the_first_scan_is_chosen_not_what_lies_before_it(bench):
