@@ -54,10 +54,12 @@ class PanelWidget:
 
     def cleanup(self) -> None:
         """The application ends, or the module is reloaded: nothing of ours goes on."""
-        if self.panel is not None:
-            self.setParameterNode(None)
-            self.panel.close()
-        self.removeObservers()
+        try:
+            if self.panel is not None:
+                self.setParameterNode(None)
+                self.panel.close()
+        finally:  # an observer that stays would act on what is gone
+            self.removeObservers()
 
     def onSceneStartClose(self, caller: Any, event: Any) -> None:
         self.panel.scene_closes()

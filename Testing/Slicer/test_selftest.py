@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -66,3 +68,34 @@ def test_a_panel_that_is_made_without_the_module_selector(bench):
     widget.cleanup()
     widget.parent.deleteLater()
     bench.process_events()
+
+
+def test_a_panel_that_fails_to_close_observes_nothing_any_more(bench, monkeypatch):
+    bench.load_module(ROOT / "C2SDenoise" / "C2SDenoise.py")
+    widget = sys.modules["slicer"].modules.C2SDenoiseWidget
+
+    def fail() -> None:
+        raise OSError("a file is held")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(widget.panel, "close", fail)
+        with pytest.raises(OSError, match="held"):
+            widget.cleanup()
+    assert not widget.Observations
+
+
+def test_a_file_that_is_held_does_not_keep_the_module_from_closing(bench, monkeypatch):
+    """As on Windows, where the worker that is just ending still has it open."""
+    bench.load_module(ROOT / "C2SDenoiseTrain" / "C2SDenoiseTrain.py")
+    inspection = sys.modules["slicer"].modules.C2SDenoiseTrainWidget.panel.data.inspection
+    file = Path(inspection._place()) / "held.npy"
+    file.touch()
+
+    def held(path, **options) -> None:
+        raise OSError(errno.EBUSY, "held", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", held)
+        inspection.close()
+    assert file.exists()
+    shutil.rmtree(file.parent)
