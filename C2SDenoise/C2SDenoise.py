@@ -229,7 +229,7 @@ class C2SDenoiseTest(ScriptedLoadableModuleTest):
         source.SetOrigin(10, 20, 30)
         noisy = slicer.util.arrayFromVolume(source).copy()
         missing = selftest.absent(str(Path(__file__).parent / "Resources" / "requirements.txt"))
-        if missing:
+        if any(text.startswith(("torch", "safetensors")) for text in missing):  # the others are for files and training
             self._refused(source, missing)
             return
         self.delayDisplay("Denoising a phantom")

@@ -12,25 +12,26 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("torch", "yaml", "h5py", "safetensors")
+PACKAGES = {"torch": "torch", "yaml": "PyYAML", "h5py": "h5py", "safetensors": "safetensors"}
 
 
 @pytest.fixture
-def bare(monkeypatch, tmp_path):
-    """Neither Slicer's Python nor the worker's has the packages."""
+def bare(request, monkeypatch, tmp_path):
+    """Neither Slicer's Python nor the worker's has the packages: those of the test's parameter, or all."""
     from C2SSlicer import job
 
-    for name in PACKAGES:
+    packages = getattr(request, "param", tuple(PACKAGES))
+    for name in packages:
         text = f"No module named {name}"
         (tmp_path / f"{name}.py").write_text(f"raise ModuleNotFoundError({text!r}, name={name!r})")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.syspath_prepend(str(tmp_path))
-    for name in [n for n in sys.modules if n.partition(".")[0] in PACKAGES]:
+    for name in [n for n in sys.modules if n.partition(".")[0] in packages]:
         monkeypatch.delitem(sys.modules, name)
     version = importlib.metadata.version
 
     def without(name: str) -> str:
-        if name in ("torch", "PyYAML", "h5py", "safetensors"):
+        if name in {PACKAGES[module] for module in packages}:
             raise importlib.metadata.PackageNotFoundError(name)
         return version(name)
 
@@ -54,6 +55,13 @@ def run(bench, name: str) -> None:
 def test_where_nothing_is_installed(bench, bare, name, capfd):
     run(bench, name)
     assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("bare", [("h5py",), ("yaml",), ("safetensors",)], indirect=True, ids=str)
+@pytest.mark.parametrize("name", ["C2SDenoise", "C2SDenoiseTrain"])
+def test_where_one_package_is_missing(bench, bare, name):
+    """Not every job needs it."""
+    run(bench, name)
 
 
 def test_denoising_a_phantom(bench):
