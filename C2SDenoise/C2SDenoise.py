@@ -86,7 +86,7 @@ class C2SDenoiseParameterNode:
     device: Device = Device.AUTOMATIC
     noiseKind: NoiseKind = NoiseKind.AUTOMATIC
     manualNoise: bool = False
-    noiseLevel: Annotated[float, WithinRange(0, 1e6)] = 0.0
+    noiseLevel: Annotated[float, WithinRange(0, 1e30)] = 0.0
     outputVolume: Optional[vtkMRMLScalarVolumeNode]
     detail: Annotated[float, WithinRange(0, 100)] = 0.0
     keepNoise: bool = True
