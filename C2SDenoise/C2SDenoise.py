@@ -86,7 +86,7 @@ class C2SDenoiseParameterNode:
     device: Device = Device.AUTOMATIC
     noiseKind: NoiseKind = NoiseKind.AUTOMATIC
     manualNoise: bool = False
-    noiseLevel: Annotated[float, WithinRange(0, 1e6)] = 0.0
+    noiseLevel: Annotated[float, WithinRange(0, 1e30)] = 0.0
     outputVolume: Optional[vtkMRMLScalarVolumeNode]
     detail: Annotated[float, WithinRange(0, 100)] = 0.0
     keepNoise: bool = True
@@ -133,9 +133,7 @@ class C2SDenoiseWidget(PanelWidget, ScriptedLoadableModuleWidget, VTKObservation
         """Take the scene's parameters; choose a first volume where none is chosen."""
         PanelWidget.initializeParameterNode(self)
         if self._parameterNode.inputVolume is None:
-            first = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLScalarVolumeNode")
-            if first is not None and first.GetClassName() == "vtkMRMLScalarVolumeNode":
-                self._parameterNode.inputVolume = first
+            self._parameterNode.inputVolume = volumes.first_shown()
 
 
 class C2SDenoiseLogic(ScriptedLoadableModuleLogic):
@@ -231,7 +229,7 @@ class C2SDenoiseTest(ScriptedLoadableModuleTest):
         source.SetOrigin(10, 20, 30)
         noisy = slicer.util.arrayFromVolume(source).copy()
         missing = selftest.absent(str(Path(__file__).parent / "Resources" / "requirements.txt"))
-        if missing:
+        if any(text.startswith(("torch", "safetensors")) for text in missing):  # the others are for files and training
             self._refused(source, missing)
             return
         self.delayDisplay("Denoising a phantom")

@@ -3,7 +3,8 @@
 One worker process serves one Slicer session and stays warm: torch and the model load once. Messages arrive through
 reader threads and a queue; `Worker.poll`, called by a timer or by `Task.wait`, hands them out on the thread that
 calls it, so callbacks may touch the scene. Slicer's main thread holds Python's lock while its event loop is idle, and
-gives it away only when Python code runs on it: there the readers do their work during the polls, which is enough.
+gives it away only when Python code runs on it: there the readers, and the thread that writes what is sent, do their
+work during the polls, which is enough.
 
 Stopping has three floors, because of the launcher in between (see `process`): a cancel line, which the job obeys
 between two batches; the end of the worker's input, on which it ends; and a hard kill of all that was started.
@@ -13,7 +14,6 @@ from __future__ import annotations
 
 import collections
 import queue
-import subprocess
 import sys
 import threading
 import time
@@ -108,7 +108,7 @@ class Worker:
         self.on_busy, self.on_log = on_busy, on_log
         self.log: collections.deque[str] = collections.deque(maxlen=LOG_LINES)
         self.started: events.Started | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: processes.Process | None = None
         self._queue: queue.SimpleQueue = queue.SimpleQueue()  # (process, message), or (process, exit code) at its end
         self._tasks: dict[str, Task] = {}  # unfinished ones, oldest first: the oldest is the one that runs
         self._later: collections.deque[Callable[[], None]] = collections.deque()
@@ -147,13 +147,9 @@ class Worker:
             self.on_busy(True)
 
     def send(self, message: events.Message) -> None:
-        """Write one line to the process; one that has just died is noticed by `poll`, not here."""
+        """Give one line to the process; one that has just died is noticed by `poll`, not here."""
         if self._process is not None:
-            try:
-                self._process.stdin.write(events.encode(message).encode("ascii") + b"\n")
-                self._process.stdin.flush()
-            except (OSError, ValueError):
-                pass
+            self._process.give(events.encode(message).encode("ascii") + b"\n")
 
     def drop_waiting(self, task: Task) -> None:
         """A job that still waits for others ends at once when it is cancelled; the worker will skip it."""
@@ -188,18 +184,24 @@ class Worker:
         if any(task.deadline is not None and now > task.deadline for task in self._tasks.values()):
             self._give_up()
 
-    def close(self) -> None:
-        """End the process by closing its input; jobs that run are cancelled. A later job starts it anew."""
-        process, self._process, self.started = self._process, None, None
+    def close(self, wait: float = 0.0) -> None:
+        """End the process by closing its input; jobs that run are cancelled. A later job starts it anew.
+
+        `wait`: seconds until the process must be gone; then it is killed.
+        """
+        process, started, self._process, self.started = self._process, self.started, None, None
         if process is not None:
-            processes.close_input(process)
+            process.end_input()
         for task in list(self._tasks.values()):
             self._finish(task, events.Cancelled(task.job.job))
+        if process is not None and wait and not process.ended(wait):
+            processes.kill(process, started.pid if started else None)
+            process.ended(wait)
 
     def abandon(self) -> None:
         """End the process by closing its input, and tell nobody."""
         if self._process is not None:
-            processes.close_input(self._process)
+            self._process.end_input()
 
     def kill(self) -> None:
         """End the process at once, with all that it started; as for `close`, running jobs are cancelled."""
@@ -215,20 +217,21 @@ class Worker:
             return
         self.started = None
         self.log.clear()
-        self._process = processes.start(self._command)
+        self._process = processes.Process(self._command)
         log = threading.Thread(target=self._read_log, args=(self._process,), daemon=True)
         log.start()
         threading.Thread(target=self._read_messages, args=(self._process, log), daemon=True).start()
 
-    def _read_messages(self, process: subprocess.Popen[bytes], log: threading.Thread) -> None:
+    def _read_messages(self, process: processes.Process, log: threading.Thread) -> None:
         """Thread: messages into the queue; at the end of the output, the exit code, after the last lines of the log."""
         with process.stdout:
             for line in process.stdout:
                 self._queue.put((process, events.decode(line)))
+        process.end_input()
         log.join(1.0)
         self._queue.put((process, process.wait()))
 
-    def _read_log(self, process: subprocess.Popen[bytes]) -> None:
+    def _read_log(self, process: processes.Process) -> None:
         with process.stderr:
             for line in process.stderr:
                 self._queue.put((process, events.Log(line.decode("utf-8", errors="replace").rstrip("\r\n"))))
@@ -283,7 +286,7 @@ class Worker:
         """A cancelled job did not obey in time: kill the process, keep the other jobs."""
         process, started, self._process, self.started = self._process, self.started, None, None
         if process is not None:
-            processes.close_input(process)
+            process.end_input()
             processes.kill(process, started.pid if started else None)
         tasks = list(self._tasks.values())
         for task in tasks:

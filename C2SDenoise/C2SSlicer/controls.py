@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
+
+LEAST_DECIMALS = 4
 
 
 def on_path(edit: Any, slot: Callable[[str], None]) -> None:
@@ -29,3 +32,20 @@ def tick(selector: Any, nodes: Iterable[Any]) -> None:
         node = selector.nodeFromIndex(number)
         selector.setCheckState(node, qt.Qt.Checked if node.GetID() in chosen else qt.Qt.Unchecked)
     selector.blockSignals(blocked)
+
+
+def show_number(box: Any, value: float, scale: float) -> None:
+    """Give a QDoubleSpinBox the decimals to show `value`, and to enter others of the size of `scale`; no signal."""
+    decimals = max(LEAST_DECIMALS, _decimals(scale))
+    if abs(round(value, decimals) - value) > 1e-3 * value:
+        decimals = _decimals(value)
+    if box.decimals != decimals:
+        blocked = box.blockSignals(True)
+        box.setDecimals(decimals)
+        box.setValue(value)
+        box.blockSignals(blocked)
+
+
+def _decimals(value: float) -> int:
+    """Decimals that show four digits."""
+    return max(0, 3 - math.floor(math.log10(value))) if value > 0 else 0

@@ -27,6 +27,7 @@ HELD = ("numpy", "scipy", "SimpleITK")
 TORCH = ">=2.2,<2.13" if sys.platform == "win32" else ">=2.2"
 """On Windows, torch 2.13 has file names too long for Slicer's folder (light-the-torch issue 176)."""
 
+ENDING = 4.0  # seconds that a worker has to end before an installation: a job in it has three to stop
 
 _busy: list[bool] = []  # holds something while an installation goes on
 
@@ -77,8 +78,14 @@ def ensure(wanted: list[str], wheels: str = "", say: Callable[[str], None] | Non
     torch_missing, rest = missing([f"torch{TORCH}"]), missing(wanted)
     if not torch_missing and not rest:
         return True
+    if job.busy("train"):
+        raise UserError(
+            f"{', '.join(torch_missing + rest)} is missing, but a training, or the estimate of its time, is going on, "
+            "which an installation would end. Wait for it or stop it in C2S Train, then try again."
+        )
     if not _allowed(torch_missing + rest, question(torch_missing + rest, wheels)):
         return False
+    job.close_all(ENDING)  # Windows replaces no file that a process has loaded
     with _installing(torch_missing + rest, say) as file:
         if wheels:
             _pip(["--no-index", "--find-links", wheels, *torch_missing, *rest], file)
@@ -87,7 +94,7 @@ def ensure(wanted: list[str], wheels: str = "", say: Callable[[str], None] | Non
                 _install_torch()
             if rest:
                 _pip(rest, file)
-    job.close_all()  # a worker that runs has looked for its packages already
+    job.close_all()  # one that was started meanwhile has looked for its packages already
     still = missing([f"torch{TORCH}", *wanted])
     if still:
         raise UserError(

@@ -12,7 +12,18 @@ import os
 
 from C2SSlicer.client import CANCEL_GRACE, LOG_LINES, STOP_GRACE, Task, Worker
 
-__all__ = ["CANCEL_GRACE", "LOG_LINES", "STOP_GRACE", "Task", "Worker", "close", "close_all", "new_id", "shared"]
+__all__ = [
+    "CANCEL_GRACE",
+    "LOG_LINES",
+    "STOP_GRACE",
+    "Task",
+    "Worker",
+    "busy",
+    "close",
+    "close_all",
+    "new_id",
+    "shared",
+]
 
 POLL_INTERVAL = 20  # milliseconds between two polls while there is work
 PROGRAMS = {"train": "training", "inspect": "reading of scans"}  # what messages call a worker that does not denoise
@@ -35,16 +46,21 @@ def shared(name: str = "denoise") -> Worker:
     return _WORKERS[name]
 
 
-def close(name: str = "denoise") -> None:
-    """End the session's worker of this name; the next job starts another."""
+def busy(name: str) -> bool:
+    """Whether the session's worker of this name has something to do."""
+    return name in _WORKERS and _WORKERS[name].busy
+
+
+def close(name: str = "denoise", wait: float = 0.0) -> None:
+    """End the session's worker of this name; the next job starts another. `wait`: see `Worker.close`."""
     if name in _WORKERS:
-        _WORKERS[name].close()
+        _WORKERS[name].close(wait)
 
 
-def close_all() -> None:
+def close_all(wait: float = 0.0) -> None:
     """End all workers of the session."""
     for name in list(_WORKERS):
-        close(name)
+        close(name, wait)
 
 
 def _attach_timer(worker: Worker) -> None:

@@ -19,7 +19,7 @@ from C2SCore.errors import UserError
 from C2SSlicer import evidence, install, job, models, sequences, status, volumes
 from C2SSlicer.compare import Comparison
 from C2SSlicer.compare_controls import CompareControls
-from C2SSlicer.controls import tick
+from C2SSlicer.controls import show_number, tick
 from C2SSlicer.noise_watch import NoiseWatch
 from C2SSlicer.refinement import Refinement
 from C2SSlicer.run import Run
@@ -114,6 +114,7 @@ class Panel:
             widget.setVisible(frames > 1)
         ui.adaptMinutesSpinBox.setEnabled(p.adapt)
         ui.noiseLevelSpinBox.setEnabled(p.manualNoise)
+        self._show_noise_level()
         for section in (ui.inputSection, ui.modelSection, ui.noiseSection):
             section.setEnabled(not running)
         ui.outputSelector.setEnabled(not running)
@@ -246,8 +247,13 @@ class Panel:
         if self._parameters is not None:
             if not self._parameters.manualNoise and found.get("sigma"):
                 self._parameters.noiseLevel = float(found["sigma"])
+            self._show_noise_level()
             self._update_model()
         self._watch.warm_up(self._ready)
+
+    def _show_noise_level(self) -> None:
+        """Voxels may be in any unit: some scans are of the order of 1e-6, others of 1e9."""
+        show_number(self.ui.noiseLevelSpinBox, self._parameters.noiseLevel, self._sigma.get("sigma") or 0.0)
 
     def _ready(self, numbers: Mapping[str, Any]) -> None:
         self.ui.setupLabel.setText(status.device(numbers))

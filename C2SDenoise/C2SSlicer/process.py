@@ -7,10 +7,13 @@ So a kill goes to all that was started, and that line stands for the exit code.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import queue
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,32 +22,62 @@ from C2SCore import events
 LAUNCHER_CRASH = "exit abnormally"  # in the line of Slicer's launcher about an interpreter that crashed or was killed
 
 
-def start(command: list[str]) -> subprocess.Popen[bytes]:
-    """The process with three pipes, the core on its path, UTF-8 everywhere, and no console window on Windows."""
-    folder = str(Path(events.__file__).resolve().parent.parent)
-    environment = dict(os.environ, PYTHONUTF8="1", PYTHONIOENCODING="utf-8")
-    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH", "")]))
-    return subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=folder,  # the present folder may hold a file named like a library, which would be imported in its place
-        env=environment,
-        creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-        start_new_session=True,  # a group of its own, which can be killed as a whole; nothing on Windows
-    )
+class Process(subprocess.Popen):
+    """The process with three pipes, the core on its path, UTF-8 everywhere, and no console window on Windows.
+
+    A thread writes its input: a pipe of Windows holds 4 KB, a job is longer, and a process that has just been started
+    reads it only after seconds.
+    """
+
+    def __init__(self, command: list[str]) -> None:
+        folder = str(Path(events.__file__).resolve().parent.parent)
+        environment = dict(os.environ, PYTHONUTF8="1", PYTHONIOENCODING="utf-8")
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH", "")]))
+        super().__init__(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=folder,  # the present folder may hold a file named like a library, which would be imported instead
+            env=environment,
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+            start_new_session=True,  # a group of its own, which can be killed as a whole; nothing on Windows
+        )
+        # Without Python's buffer, whose lock a thread that still waits at the end of Python would not give back.
+        self._pipe, self.stdin = self.stdin.detach(), None
+        self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._writing = threading.Lock()
+        threading.Thread(target=self._write, daemon=True).start()
+
+    def give(self, line: bytes) -> None:
+        """Write a line to its input, after those before it; one that has died takes it and says nothing."""
+        self._lines.put(line)
+
+    def end_input(self) -> None:
+        """A worker ends when its input does. At once, unless a line is being written: then after that line."""
+        self._lines.put(b"")
+        if self._writing.acquire(blocking=False):
+            self._pipe.close()
+            self._writing.release()
+
+    def ended(self, wait: float) -> bool:
+        """Whether it has ended; stays for so many seconds until it has."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.wait(wait)
+        return self.returncode is not None
+
+    def _write(self) -> None:
+        """Thread: until the input is ended, or nobody reads it any more."""
+        with contextlib.suppress(OSError, ValueError):  # ValueError: it was closed meanwhile
+            while line := self._lines.get():
+                with self._writing:
+                    rest = memoryview(line)
+                    while rest:
+                        rest = rest[self._pipe.write(rest) :]
+        self._pipe.close()
 
 
-def close_input(process: subprocess.Popen[bytes]) -> None:
-    """A worker ends when its input does."""
-    try:
-        process.stdin.close()
-    except OSError:
-        pass  # it died with a line unread
-
-
-def kill(process: subprocess.Popen[bytes], announced: int | None) -> None:
+def kill(process: Process, announced: int | None) -> None:
     """Kill what was started: launcher and interpreter. `announced`: the interpreter's own process id, if it said so."""
     if process.poll() is not None:
         return

@@ -39,6 +39,17 @@ def check_scalar(volume) -> None:
         )
 
 
+def first_shown():
+    """The first grey-value volume that a user would choose from; None where there is none.
+
+    Label maps are a kind of scalar volume, and what is hidden (pictures of a training, say) is no scan.
+    """
+    for volume in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
+        if volume.GetClassName() == "vtkMRMLScalarVolumeNode" and not volume.GetHideFromEditors():
+            return volume
+    return None
+
+
 def array_of(volume) -> np.ndarray:
     """A float32 copy of the voxels, (K, J, I), in the volume's own unit."""
     check_scalar(volume)

@@ -116,7 +116,11 @@ class Inspection:
     def _place(self) -> str:
         """A folder for thumbnails and volumes."""
         if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="C2SScans-", dir=handover.temporary_folder())
+            self._folder = tempfile.TemporaryDirectory(
+                prefix="C2SScans-",
+                dir=handover.temporary_folder(),
+                ignore_cleanup_errors=True,  # on Windows a worker that is just ending still holds its file
+            )
             atexit.register(_forget, measured())
         return self._folder.name
 

@@ -91,16 +91,13 @@ class Monitor:
             return
         for (name, label), plane in zip(VIEWS.items(), planes, strict=True):
             node = slicer.mrmlScene.GetNodeByID(self._volumes.get(name, ""))
-            if node is None:
-                node = slicer.util.addVolumeFromArray(plane[None], name=f"Training: {label}")
-                node.SetSaveWithScene(False)
-                node.SetHideFromEditors(True)  # not a volume to denoise or to train on
-                node.CreateDefaultDisplayNodes()
+            fresh = node is None
+            if fresh:
+                node = _hidden_volume(f"Training: {label}")
                 self._volumes[name] = node.GetID()
-                fresh = True
-            else:
-                slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(plane[None]))
-                fresh = False
+            slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(plane[None]))
+            if fresh:
+                node.CreateDefaultDisplayNodes()
             self._window(node, name, planes)
             if fresh and self.shown:
                 self._place_volumes()
@@ -164,3 +161,13 @@ class Monitor:
             if node is not None:
                 slicer.mrmlScene.RemoveNode(node)
         self._volumes, self._drawn, self._pictured = {}, (0, 0), (0, "")
+
+
+def _hidden_volume(name: str) -> Any:
+    """A volume of the scene that is not one to denoise or to train on; hidden before lists can see it."""
+    node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLScalarVolumeNode")
+    node.UnRegister(None)  # made for Python, which holds it too
+    node.SetName(name)
+    node.SetSaveWithScene(False)
+    node.SetHideFromEditors(True)
+    return slicer.mrmlScene.AddNode(node)

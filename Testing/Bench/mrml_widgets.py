@@ -76,6 +76,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         layout.addWidget(self._box)
         self._box.currentIndexChanged.connect(self._chosen)
         self._model.changed.connect(self._refresh)
+        self._model.rebuilt.connect(self._empty)
 
     def setMRMLScene(self, scene: object) -> None:
         if scene is not self._model.scene:
@@ -83,6 +84,15 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
 
     def mrmlScene(self) -> object:
         return self._model.scene
+
+    def _empty(self) -> None:
+        """Take out all nodes; the current one is forgotten, which is signalled."""
+        self._box.blockSignals(True)
+        while self.nodeCount():
+            self._box.removeItem(len(self._ids) - 1)
+            self._ids.pop()
+        self._box.blockSignals(False)
+        self._chosen()
 
     def _refresh(self) -> None:
         """Fill the list anew. The current node stays; if it is gone or the list was empty, the first entry is next."""
@@ -192,6 +202,7 @@ class qMRMLCheckableNodeComboBox(QtWidgets.QWidget):
         self._box.setSizeAdjustPolicy(QtWidgets.QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         layout.addWidget(self._box)
         self._model.changed.connect(self._refresh)
+        self._model.rebuilt.connect(self._empty)
 
     def setMRMLScene(self, scene: object) -> None:
         if scene is not self._model.scene:
@@ -199,6 +210,13 @@ class qMRMLCheckableNodeComboBox(QtWidgets.QWidget):
 
     def mrmlScene(self) -> object:
         return self._model.scene
+
+    def _empty(self) -> None:
+        """Take out all rows: those that come anew are not ticked, which is signalled."""
+        self._shown = []
+        if self._checked:
+            self._checked = set()
+            self.checkedNodesChanged.emit()
 
     def _refresh(self) -> None:
         known = {node.GetID() for node in self._shown}

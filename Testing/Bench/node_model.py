@@ -11,6 +11,7 @@ class NodeModel(QtCore.QObject):
     """The nodes of a scene that a selector shows, kept up to date by scene events."""
 
     changed = QtCore.Signal()
+    rebuilt = QtCore.Signal()  # all rows were taken out and come anew; `changed` follows
 
     def __init__(self, parent: QtCore.QObject):
         super().__init__(parent)
@@ -34,9 +35,9 @@ class NodeModel(QtCore.QObject):
                 scene.NodeRemovedEvent,
                 scene.EndBatchProcessEvent,
                 scene.EndCloseEvent,
-                scene.EndImportEvent,
             )
             self._tags = [(scene, scene.AddObserver(event, self._scene_changed)) for event in events]
+            self._tags.append((scene, scene.AddObserver(scene.EndImportEvent, self._imported)))
         self.changed.emit()
 
     def _forget(self) -> None:
@@ -53,6 +54,12 @@ class NodeModel(QtCore.QObject):
 
     def _scene_changed(self, caller: object, event: str) -> None:
         if self._alive() and not caller.IsBatchProcessing():
+            self.changed.emit()
+
+    def _imported(self, caller: object, event: str) -> None:
+        """As in Slicer, nodes are not added during an import; when it has ended, the list is made anew as a whole."""
+        if self._alive():
+            self.rebuilt.emit()
             self.changed.emit()
 
     def _node_modified(self, caller: object, event: str) -> None:

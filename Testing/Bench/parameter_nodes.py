@@ -49,7 +49,6 @@ class _ParameterNode:
     def __init__(self, parameterNode: Any):
         self.parameterNode = parameterNode
         self._guis: dict[int, dict[str, Connector]] = {}
-        self._observers: dict[int, int] = {}
         self._next_tag = 0
         self._showing = False
         for name, storage in self._storages.items():
@@ -97,14 +96,13 @@ class _ParameterNode:
         for name, connector in connectors.items():
             connector.write(self.getValue(name))
             connector.connect(self._taker(name, connector))
-        self._observers[tag] = self.AddObserver(vtk.vtkCommand.ModifiedEvent, self._show)
+        self.AddObserver(vtk.vtkCommand.ModifiedEvent, self._show)
         return tag
 
     def disconnectGui(self, tag: int) -> None:
+        """As in Slicer 5.10, the observer of `connectGui` stays."""
         for connector in self._guis.pop(tag, {}).values():
             connector.disconnect()
-        if tag in self._observers:
-            self.RemoveObserver(self._observers.pop(tag))
 
     def _taker(self, name: str, connector: Connector) -> Any:
         def take() -> None:

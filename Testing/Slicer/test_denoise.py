@@ -60,6 +60,24 @@ def test_three_clicks_from_volume_to_evidence(bench):
 MODULES_BEFORE = set(sys.modules)
 
 
+@pytest.mark.parametrize("unit", [1e-6, 1, 1e9])
+def test_the_noise_level_can_be_shown_and_entered_in_any_unit(bench, unit):
+    """Voxels of quantitative maps and of raw signals are of very different size."""
+    add_volume("scan", phantom() * np.float32(unit))
+    widget = open_panel(bench)
+    node, box = widget._parameterNode, widget.ui.noiseLevelSpinBox
+    assert node.noiseLevel == pytest.approx(15 * unit, rel=0.3)
+    assert box.value == pytest.approx(node.noiseLevel, rel=1e-3)
+    widget.ui.manualNoiseCheckBox.setChecked(True)
+    box.setValue(12.5 * unit)
+    assert node.noiseLevel == pytest.approx(12.5 * unit, rel=1e-9) and box.value == node.noiseLevel
+    bench.exit(widget)
+    bench.enter(widget)
+    assert box.value == pytest.approx(12.5 * unit, rel=1e-9) and node.noiseLevel == box.value
+    run = apply(bench, widget)
+    assert volumes.facts_of(run.result.volume)["Sigma"] == f"{12.5 * unit:.6g}"
+
+
 def test_all_choices_reach_the_worker(bench):
     source = add_volume()
     widget = open_panel(bench)

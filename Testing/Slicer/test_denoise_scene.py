@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import weakref
 
 import numpy as np
 import pytest
 import slicer
-from scenes import OBLIQUE, add_volume, apply, open_panel, phantom, scalar_volumes, settle
+from scenes import MODULE, OBLIQUE, add_volume, apply, open_panel, phantom, scalar_volumes, settle
 
 from C2SSlicer import sequences, volumes
 
@@ -69,6 +71,78 @@ def test_a_saved_scene_keeps_the_other_contrasts(bench, tmp_path):
     settle(bench, widget)
     assert [n.GetName() for n in widget._parameterNode.otherContrasts] == ["FLAIR"]
     assert [n.GetName() for n in widget.ui.contrastSelector.checkedNodes()] == ["FLAIR"]
+
+
+def test_choices_outlive_a_scene_that_is_opened_meanwhile(bench, tmp_path):
+    """The module stays open; the lists of nodes are made anew when the scene has been read."""
+    other, source, reference = (add_volume(name, phantom(seed=n)) for n, name in enumerate(("FLAIR", "T1", "clean")))
+    widget = open_panel(bench, "tiny pair")
+    node = widget._parameterNode
+    node.inputVolume, node.otherContrasts, node.outputVolume = source, [other], reference
+    assert slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    node.model = "tiny"
+    slicer.mrmlScene.Clear(0)
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+    check_choices(bench, widget)
+
+
+def test_choices_outlive_a_scene_that_is_added(bench, tmp_path):
+    """As when data is added that comes as a scene: what was chosen stays."""
+    add_volume("guest")
+    assert slicer.util.saveScene(str(tmp_path / "guest.mrb"))
+    slicer.mrmlScene.Clear(0)
+    other, source, reference = (add_volume(name, phantom(seed=n)) for n, name in enumerate(("FLAIR", "T1", "clean")))
+    widget = open_panel(bench, "tiny pair")
+    node = widget._parameterNode
+    node.inputVolume, node.otherContrasts, node.outputVolume = source, [other], reference
+    assert slicer.app.coreIOManager().loadScene(str(tmp_path / "guest.mrb"), False)
+    assert "guest" in scalar_volumes()
+    check_choices(bench, widget)
+
+
+def check_choices(bench, widget) -> None:
+    """What was chosen is in the parameter node and is shown."""
+    settle(bench, widget)
+    node, ui = widget._parameterNode, widget.ui
+    assert node.inputVolume.GetName() == ui.inputSelector.currentNode().GetName() == "T1"
+    assert node.outputVolume.GetName() == ui.outputSelector.currentNode().GetName() == "clean"
+    assert [n.GetName() for n in node.otherContrasts] == ["FLAIR"]
+    assert [n.GetName() for n in ui.contrastSelector.checkedNodes()] == ["FLAIR"]
+    assert node.model == ui.modelBox.currentData == "tiny pair"
+
+
+def test_opening_the_module_again_and_again_leaves_nothing_behind(bench):
+    """Slicer 5.10 would keep what the controls were bound to, each time."""
+    add_volume()
+    widget = open_panel(bench)
+    before = widget._parameterNode
+    widget.enter()
+    assert widget._parameterNode is before  # bound already
+    bound = weakref.ref(before)
+    del before
+    bench.exit(widget)
+    bench.process_events()
+    gc.collect()
+    assert bound() is None
+    bench.enter(widget)
+    widget.ui.adaptMinutesSpinBox.setValue(9)
+    assert widget._parameterNode.adaptMinutes == 9
+    widget._parameterNode.manualNoise = True
+    assert widget.ui.noiseLevelSpinBox.enabled
+
+
+def test_the_first_scan_is_chosen_not_what_lies_before_it(bench):
+    """A picture of a training is hidden, and a label map is no scan."""
+    add_volume("hidden").SetHideFromEditors(True)
+    slicer.util.addVolumeFromArray(np.ones((2, 4, 4), np.uint8), nodeClassName="vtkMRMLLabelMapVolumeNode")
+    widget = bench.load_module(MODULE)
+    bench.enter(widget)
+    assert widget._parameterNode.inputVolume is None
+    bench.exit(widget)
+    scan = add_volume("scan")
+    assert volumes.first_shown() is scan
+    bench.enter(widget)
+    assert widget._parameterNode.inputVolume is scan
 
 
 def series(frames: int = 3):

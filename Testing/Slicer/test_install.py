@@ -215,6 +215,36 @@ def test_a_failure_of_pip_is_named_with_its_cure(bench, world, monkeypatch):
     assert "PIP_CONSTRAINT" not in os.environ
 
 
+def test_no_worker_runs_during_an_installation(bench, world):
+    """On Windows, pip could not replace what it has loaded."""
+    world.with_extension(bench)
+    worker = job.shared()
+    worker.submit(events.NoiseJob(job.new_id(), "nowhere.npy")).wait(30)
+    process, ended = worker._process, []
+    world.meanwhile = lambda: ended.append(process.returncode is not None)
+    install.ensure(WANTED)
+    assert ended == [True]
+
+
+def test_a_process_that_does_not_end_in_time_is_killed(world):
+    worker = job.Worker([sys.executable, "-c", "import time; time.sleep(60)"])
+    task = worker.submit(events.CheckJob(job.new_id()))
+    process = worker._process
+    worker.close(0.2)
+    assert process.returncode is not None and isinstance(task.ending, events.Cancelled)
+
+
+def test_a_training_is_not_ended_by_an_installation(bench, world):
+    world.with_extension(bench)
+    trainer = job.shared("train")
+    trainer.defer(lambda: None)  # what it does is of no matter
+    with pytest.raises(UserError, match="stop it in C2S Train"):
+        install.ensure(WANTED)
+    assert world.asked == [] and world.pip == []
+    trainer.poll()
+    assert install.ensure(WANTED)
+
+
 def test_a_worker_that_runs_is_restarted_after_an_installation(bench, world):
     """It has looked for its packages already, in vain."""
     world.with_extension(bench)

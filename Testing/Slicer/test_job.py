@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+import threading
 import time
 
 import pytest
@@ -169,11 +170,69 @@ def test_messages_arrive_while_the_event_loop_keeps_pythons_lock(worker):
     assert polls < 100
 
 
+@pytest.mark.skipif(os.name == "nt", reason="needs a C function that sleeps")
+def test_a_cancel_leaves_while_the_event_loop_keeps_pythons_lock(worker):
+    """The writer gets it during the polls too: the job has time to obey."""
+    sleep = ctypes.PyDLL(None).usleep
+    task = worker.submit(denoise("6000"))
+    while not task.heard:
+        worker.poll(wait=0.01)
+    task.cancel()
+    polls = 0
+    while not task.finished and polls < 100:
+        sleep(20_000)
+        worker.poll()
+        polls += 1
+    print(f"cancelled within {polls} polls, 20 ms apart")
+    assert isinstance(task.ending, events.Cancelled) and worker.running and polls < 20
+
+
 def test_a_waiting_job_is_cancelled_at_once(worker):
     running, waiting = worker.submit(denoise("200")), worker.submit(denoise("6000"))
     waiting.cancel()
     assert waiting.finished and isinstance(waiting.ending, events.Cancelled)
     assert isinstance(running.wait(20), events.Done)
+
+
+LONG = "x" * 1_000_000  # more than a pipe holds
+
+
+@pytest.fixture
+def late():
+    """A worker that reads its input a while after its start, as one that imports torch first."""
+    made = job.Worker([sys.executable, "-u", "-c", f"import time; time.sleep(1.5)\n{WORKER}"])
+    yield made
+    made.kill()
+
+
+def test_a_long_job_is_given_without_waiting(late):
+    """The caller is the thread of the window."""
+    began = time.monotonic()
+    first, second = late.submit(denoise("3", LONG)), late.submit(denoise("6000", LONG))
+    assert time.monotonic() - began < 0.5
+    assert isinstance(first.wait(20), events.Done)
+    while not second.heard:
+        late.poll(wait=0.01)
+    second.cancel()
+    assert isinstance(second.wait(5), events.Cancelled) and late.running
+
+
+@pytest.mark.parametrize("end", ["close", "kill", "cancel"])
+def test_what_is_being_given_can_be_given_up(late, end):
+    """Nothing waits, and neither process nor thread is left."""
+    before = set(threading.enumerate())
+    task = late.submit(denoise("6000", LONG))
+    pid = late._process.pid
+    time.sleep(0.2)
+    began = time.monotonic()
+    task.cancel() if end == "cancel" else getattr(late, end)()
+    assert time.monotonic() - began < 0.2
+    assert isinstance(task.wait(5), events.Cancelled)
+    assert gone(pid)
+    until = time.monotonic() + 5
+    while set(threading.enumerate()) - before and time.monotonic() < until:
+        late.poll(wait=0.02)
+    assert not set(threading.enumerate()) - before
 
 
 def test_closing_ends_the_process_by_its_input(worker):

@@ -1,9 +1,11 @@
-"""Training curves as Slicer plots."""
+"""Curves and pictures of a training in Slicer's views."""
 
 from __future__ import annotations
 
 import numpy as np
 import slicer
+import vtk
+from trainscenes import MODULE
 
 from C2SSlicer.plots import Curves
 
@@ -24,3 +26,29 @@ def test_curves_grow_in_place(bench):
     assert table.GetNumberOfRows() == 3
     curves.clear()
     assert curves.chart is None and slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLPlotChartNode") == 0
+
+
+def test_pictures_of_a_training_are_hidden_from_lists(bench, tmp_path):
+    """From the first moment: the subject hierarchy looks at a volume once, when it is added."""
+    bench.load_module(MODULE)
+    from C2STrainSlicer.monitor import Monitor
+
+    seen = []
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def added(caller, event, node) -> None:
+        if node.IsA("vtkMRMLVolumeNode"):
+            seen.append(bool(node.GetHideFromEditors()))
+
+    slicer.mrmlScene.AddObserver(slicer.mrmlScene.NodeAddedEvent, added)
+    monitor, file = Monitor(), tmp_path / "preview.npy"
+    np.save(file, np.random.default_rng(0).standard_normal((3, 8, 6)).astype(np.float32))
+    monitor.update([], str(file), 1)
+    pictures = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    hierarchy = slicer.mrmlScene.GetSubjectHierarchyNode()
+    assert seen == [True] * 3 and [hierarchy.GetItemByDataNode(node) for node in pictures] == [0] * 3
+    assert not any(node.GetSaveWithScene() for node in pictures)
+    assert [slicer.util.arrayFromVolume(node).shape for node in pictures] == [(1, 8, 6)] * 3
+    assert all(node.GetDisplayNode() is not None for node in pictures)
+    monitor.clear()
+    assert not slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")

@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
 import os
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("torch", "yaml", "h5py", "safetensors")
+PACKAGES = {"torch": "torch", "yaml": "PyYAML", "h5py": "h5py", "safetensors": "safetensors"}
 
 
 @pytest.fixture
-def bare(monkeypatch, tmp_path):
-    """Neither Slicer's Python nor the worker's has the packages."""
+def bare(request, monkeypatch, tmp_path):
+    """Neither Slicer's Python nor the worker's has the packages: those of the test's parameter, or all."""
     from C2SSlicer import job
 
-    for name in PACKAGES:
+    packages = getattr(request, "param", tuple(PACKAGES))
+    for name in packages:
         text = f"No module named {name}"
         (tmp_path / f"{name}.py").write_text(f"raise ModuleNotFoundError({text!r}, name={name!r})")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
     monkeypatch.syspath_prepend(str(tmp_path))
-    for name in [n for n in sys.modules if n.partition(".")[0] in PACKAGES]:
+    for name in [n for n in sys.modules if n.partition(".")[0] in packages]:
         monkeypatch.delitem(sys.modules, name)
     version = importlib.metadata.version
 
     def without(name: str) -> str:
-        if name in ("torch", "PyYAML", "h5py", "safetensors"):
+        if name in {PACKAGES[module] for module in packages}:
             raise importlib.metadata.PackageNotFoundError(name)
         return version(name)
 
@@ -54,6 +57,13 @@ def test_where_nothing_is_installed(bench, bare, name, capfd):
     assert "Traceback" not in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("bare", [("h5py",), ("yaml",), ("safetensors",)], indirect=True, ids=str)
+@pytest.mark.parametrize("name", ["C2SDenoise", "C2SDenoiseTrain"])
+def test_where_one_package_is_missing(bench, bare, name):
+    """Not every job needs it."""
+    run(bench, name)
+
+
 def test_denoising_a_phantom(bench):
     run(bench, "C2SDenoise")
 
@@ -66,3 +76,34 @@ def test_a_panel_that_is_made_without_the_module_selector(bench):
     widget.cleanup()
     widget.parent.deleteLater()
     bench.process_events()
+
+
+def test_a_panel_that_fails_to_close_observes_nothing_any_more(bench, monkeypatch):
+    bench.load_module(ROOT / "C2SDenoise" / "C2SDenoise.py")
+    widget = sys.modules["slicer"].modules.C2SDenoiseWidget
+
+    def fail() -> None:
+        raise OSError("a file is held")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(widget.panel, "close", fail)
+        with pytest.raises(OSError, match="held"):
+            widget.cleanup()
+    assert not widget.Observations
+
+
+def test_a_file_that_is_held_does_not_keep_the_module_from_closing(bench, monkeypatch):
+    """As on Windows, where the worker that is just ending still has it open."""
+    bench.load_module(ROOT / "C2SDenoiseTrain" / "C2SDenoiseTrain.py")
+    inspection = sys.modules["slicer"].modules.C2SDenoiseTrainWidget.panel.data.inspection
+    file = Path(inspection._place()) / "held.npy"
+    file.touch()
+
+    def held(path, **options) -> None:
+        raise OSError(errno.EBUSY, "held", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", held)
+        inspection.close()
+    assert file.exists()
+    shutil.rmtree(file.parent)

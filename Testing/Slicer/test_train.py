@@ -7,6 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import slicer
 from scenes import MODULE as DENOISE
 from scenes import add_volume
 from trainscenes import open_train, read_folder, sessions, start, until_end, without_bm3d
@@ -136,6 +137,44 @@ def test_settings_that_a_control_decides_are_changed_there(bench, models):
     ui.minutesSpinBox.setValue(7)
     bench.process_events()
     assert not editable("steps") and "time" in value("steps").toolTip()
+
+
+def test_choices_outlive_a_scene_that_is_added_or_opened(bench, models, tmp_path):
+    """The module stays open; the lists of nodes are made anew when a scene has been read."""
+    import qt
+
+    scenes = {name: str(tmp_path / f"{name}.mrb") for name in ("guest", "own")}
+    guest = add_volume("guest")
+    assert slicer.util.saveScene(scenes["guest"])
+    slicer.mrmlScene.RemoveNode(guest)
+    chosen = [add_volume("p1_T1W"), add_volume("p2_T1W")]
+    widget = open_train(bench)
+    node, ui = widget._parameterNode, widget.ui
+    node.initial, node.dataFolder, node.preset = "tiny", str(tmp_path), "standard"
+    for volume in chosen:
+        ui.volumeSelector.setCheckState(volume, qt.Qt.Checked)
+    bench.wait_until(lambda: len(widget.panel.data.rows) == 2, 60)
+    ui.scanTable.item(1, 0).setCheckState(qt.Qt.Unchecked)
+    edits = node.edits
+    assert slicer.util.saveScene(scenes["own"])
+
+    def check() -> None:
+        bench.wait_until(lambda: len(widget.panel.data.rows) == 2, 60)
+        bench.process_events(0.1)
+        node = widget._parameterNode
+        assert [n.GetName() for n in node.volumes] == ["p1_T1W", "p2_T1W"]
+        assert [n.GetName() for n in ui.volumeSelector.checkedNodes()] == ["p1_T1W", "p2_T1W"]
+        assert [row.included for row in widget.panel.data.rows] == [True, False] and node.edits == edits
+        assert node.initial == ui.initialBox.currentData == "tiny"
+        assert node.preset == ui.presetBox.currentData == "standard"
+        assert node.dataFolder == ui.dataFolderEdit.currentPath == str(tmp_path)
+
+    assert slicer.app.coreIOManager().loadScene(scenes["guest"], False)
+    assert len(widget.panel.data.rows) == 2  # nothing is read a second time
+    check()
+    slicer.mrmlScene.Clear(0)
+    slicer.util.loadScene(scenes["own"])
+    check()
 
 
 def test_contrasts_are_matched_and_copied_as_a_command(bench, models, tmp_path):
