@@ -129,9 +129,28 @@ def write_image(scans: Sequence[Scan], path: Path, dtype: np.dtype | None) -> Pa
             sitk.WriteImage(image, str(temporary), useCompression=suffix in (".nrrd", ".mha", ".nii.gz"))
         except RuntimeError as error:
             raise UserError(f"{path} could not be written: {_last_line(error)} Choose another place.") from error
+        _check_written(temporary, path, sum(a.nbytes for a in arrays))
         if listed:
             _mark_as_list(temporary)
     return path
+
+
+def _check_written(temporary: Path, path: Path, size: int) -> None:
+    """Raises `UserError` where a full disk cut the file short, as SimpleITK says nothing of it.
+
+    `size` is that of the voxels in bytes. MetaImage needs no look: its writer raises.
+    """
+    suffix = suffix_of(path)
+    try:
+        if suffix.startswith(".nii"):
+            nifti.check_complete(temporary)
+        elif suffix == ".nrrd" and nifti.gzip_length(temporary) != size % 2**32:
+            raise EOFError
+    except (UserError, OSError, EOFError) as error:
+        raise UserError(
+            f"{path} could not be written: only a part of it arrived, as where the disk or a quota is full; "
+            "all of it must fit. Free some space or choose another place."
+        ) from error
 
 
 def as_type(voxels: np.ndarray, dtype: np.dtype | None) -> np.ndarray:

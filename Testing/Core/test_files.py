@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import nibabel
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from C2SCore import files
 from C2SCore.errors import UserError
 from C2SCore.scan import Scan, same_grid
-from C2SCore.writing import check_writable
+from C2SCore.writing import check_writable, write_json
 
 FORMATS = [".nii", ".nii.gz", ".nrrd", ".mha"]
 
@@ -189,6 +190,37 @@ def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         files.write(make_scan(seed=1), path)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["a.nrrd"]
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd"])
+@pytest.mark.parametrize("kept", [0, 0.5, 0.99])
+def test_image_cut_by_a_full_disk_is_noticed_and_leaves_the_old_file(kept, suffix, tmp_path, monkeypatch):
+    path = files.write(make_scan(), tmp_path / f"a{suffix}")
+    before = path.read_bytes()
+    whole = sitk.WriteImage
+
+    def cut(image, name, **options):
+        whole(image, name, **options)
+        Path(name).write_bytes(Path(name).read_bytes()[: int(kept * Path(name).stat().st_size)])
+
+    monkeypatch.setattr(sitk, "WriteImage", cut)
+    with pytest.raises(UserError, match=rf"a{suffix} could not be written.*Free some space"):
+        files.write(make_scan(seed=1), path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_record_without_room_leaves_the_old_one(tmp_path, monkeypatch):
+    path = write_json(tmp_path / "a.json", {"a": 1})
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(UserError, match=r"a\.json could not be written \(No space left"):
+        write_json(path, {"a": 2})
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_unwritable_places_are_found(tmp_path):
