@@ -10,7 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from C2SCore.errors import UserError
-from C2SCore.images import image_geometry, open_image, read_image, stem_of
+from C2SCore.images import check_name, image_geometry, open_image, read_image, stem_of
 from C2SCore.scan import LPS_TO_RAS, Scan
 
 _INSTANCE, _POSITION, _DESCRIPTION = "0020|0013", "0020|0032", "0008|103e"
@@ -34,6 +34,7 @@ def is_dicom(path: Path) -> bool:
 
 def series_in(folder: Path) -> list[str]:
     """The series (unique identifiers) among the files directly in `folder`."""
+    check_name(folder)
     if not any(is_dicom(f) for f in folder.iterdir() if f.is_file()):
         return []  # spares a look by SimpleITK, which complains aloud where there is nothing
     return [str(uid) for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))]
@@ -126,7 +127,10 @@ def _frames(slices: list[_Slice], normal: np.ndarray, folder: Path) -> list[list
 
 
 def _files(folder: Path, uid: str) -> list[Path]:
-    return [Path(f) for f in sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid)]
+    names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid)
+    for name in names:
+        check_name(name)
+    return [Path(name) for name in names]
 
 
 def _listed(folder: Path, found: list[str]) -> str:

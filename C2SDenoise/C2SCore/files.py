@@ -32,6 +32,7 @@ def read(path: str | Path) -> list[Scan]:
     Raises `UserError` for anything that is missing, empty, damaged, not an image, or not one number per voxel.
     """
     file, part = split_part(path)
+    images.check_name(file)
     if not file.exists():
         raise UserError(f"{file} does not exist; a scan must be a file or a DICOM folder. Check the path.")
     if file.is_dir():
@@ -99,9 +100,16 @@ def find_scans(folder: str | Path) -> list[Path]:
             elif not marked:
                 marked = dicom.is_dicom(file)
         if marked:
-            series = dicom.series_in(place)
-            found += [place] if len(series) < 2 else [Path(f"{place}{PART}{uid}") for uid in series]
+            found += _series(place)
     return sorted(found)
+
+
+def _series(place: Path) -> list[Path]:
+    try:
+        series = dicom.series_in(place)
+    except UserError:
+        return [place]
+    return [place] if len(series) < 2 else [Path(f"{place}{PART}{uid}") for uid in series]
 
 
 def _parts(file: Path) -> list[Path]:

@@ -31,6 +31,16 @@ def stem_of(path: str | Path) -> str:
     return name[: len(name) - len(suffix)] if suffix else name
 
 
+def check_name(path: str | Path) -> None:
+    """Raises `UserError` for a name that is not UTF-8: SimpleITK would end the whole process."""
+    name = str(path).encode("utf-8", "backslashreplace").decode()
+    if name != str(path):
+        raise UserError(
+            f"{name} is not a name in UTF-8 (its bytes are written as \\udc..); names of files and folders must be. "
+            "Rename it, in plain letters."
+        )
+
+
 def open_image(path: Path) -> sitk.ImageFileReader:
     """A reader that has read the header and found one real number per voxel; raises `UserError` otherwise."""
     if suffix_of(path) in (".nii", ".nii.gz"):
@@ -102,6 +112,7 @@ def image_geometry(image: sitk.Image | sitk.ImageFileReader) -> tuple[tuple[floa
 
 def write_image(scans: Sequence[Scan], path: Path, dtype: np.dtype | None) -> Path:
     """Writes one scan as 3-D, several as 4-D; see `files.write`."""
+    check_name(path)
     suffix = suffix_of(path)
     if suffix not in WRITABLE:
         raise UserError(f"{path} has the extension {suffix or '(none)'!r}; it must be one of {', '.join(WRITABLE)}.")

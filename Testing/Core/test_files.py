@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import nibabel
@@ -11,6 +12,7 @@ import pytest
 import SimpleITK as sitk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from test_dicom import write_slice
 
 from C2SCore import files
 from C2SCore.errors import UserError
@@ -221,6 +223,43 @@ def test_record_without_room_leaves_the_old_one(tmp_path, monkeypatch):
         write_json(path, {"a": 2})
     assert json.loads(path.read_text()) == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.fixture
+def foreign(tmp_path) -> Path:
+    """A name that is not UTF-8, as old archives have them."""
+    path = tmp_path / os.fsdecode(b"m\xfcller")
+    try:
+        path.touch()
+    except OSError:
+        pytest.skip("this file system takes UTF-8 only")
+    path.unlink()
+    return path
+
+
+def test_names_that_are_not_utf8_are_refused(foreign, tmp_path):
+    image = files.write(make_scan(), tmp_path / "a.nii").rename(f"{foreign}.nii")
+    with pytest.raises(UserError, match=r"m\\udcfcller\.nii is not a name in UTF-8.*Rename"):
+        files.read(image)
+    with pytest.raises(UserError, match="UTF-8"):
+        files.write(make_scan(), f"{foreign}.nrrd")
+    assert files.find_scans(tmp_path) == [image]
+
+
+def test_dicom_below_names_that_are_not_utf8_is_refused(foreign, tmp_path):
+    for folder, name in ((foreign, "1.dcm"), (tmp_path / "plain", foreign.name)):
+        for k, file in enumerate(("0.dcm", name)):
+            write_slice(tmp_path / "slice.dcm", np.ones((8, 8)), (0, 0, k), k)
+            folder.mkdir(exist_ok=True)
+            (tmp_path / "slice.dcm").rename(folder / file)
+        with pytest.raises(UserError, match="UTF-8"):
+            files.read(folder)
+    assert sorted(files.find_scans(tmp_path)) == sorted([foreign, tmp_path / "plain"])
+
+
+def test_records_hold_names_that_are_not_utf8(tmp_path):
+    path = write_json(tmp_path / "a.json", {"scan": os.fsdecode(b"m\xfcller"), "müller": 1})
+    assert json.loads(path.read_text("utf-8")) == {"scan": os.fsdecode(b"m\xfcller"), "müller": 1}
 
 
 def test_unwritable_places_are_found(tmp_path):
