@@ -70,10 +70,10 @@ def write(scans: Scan | Sequence[Scan], path: str | Path, dtype: np.dtype | type
 
 
 def is_scan(path: str | Path) -> bool:
-    """Whether a file looks like one that `read` takes (extension or DICOM mark), or a folder has such DICOM files."""
+    """Whether a file looks like one that `read` takes (extension or DICOM mark), or a folder has a DICOM series."""
     path = split_part(path)[0]
     if path.is_dir():
-        return any(dicom.is_dicom(f) for f in path.iterdir() if f.is_file())
+        return bool(_series(path))
     return path.is_file() and (images.suffix_of(path) in (*images.READABLE, *hdf5.SUFFIXES) or dicom.is_dicom(path))
 
 
@@ -105,8 +105,12 @@ def find_scans(folder: str | Path) -> list[Path]:
 
 
 def _series(place: Path) -> list[Path]:
+    """The DICOM series of a folder; the folder where reading it says what is wrong with them."""
     try:
         series = dicom.series_in(place)
+        if not series:
+            dicom.refuse_damaged(place, series)
+            return []
     except UserError:
         return [place]
     return [place] if len(series) < 2 else [Path(f"{place}{PART}{uid}") for uid in series]
