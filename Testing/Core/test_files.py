@@ -283,3 +283,52 @@ def test_find_scans_lists_what_read_takes(tmp_path):
     assert not files.is_scan(tmp_path / "notes.txt")
     with pytest.raises(UserError, match="not a folder"):
         files.find_scans(tmp_path / "a.nrrd")
+
+
+def test_linked_folders_are_searched_once(tmp_path):
+    study = tmp_path / "study"
+    for name in ("real/a.nii", "study/own/b.nii", "study/own/deep/c.nii", "beside/d.nii"):
+        files.write(make_scan(), tmp_path / name)
+    for name, target in (("p1", "real"), ("p2", "real"), ("again", "study/own"), ("loop", "study"), ("up", "")):
+        (study / name).symlink_to(tmp_path / target)
+    (tmp_path / "real" / "back").symlink_to(study)
+    assert files.find_scans(study) == [study / "own/b.nii", study / "own/deep/c.nii", study / "p1/a.nii"]
+
+
+def test_folder_that_cannot_be_listed_is_told(tmp_path, monkeypatch):
+    scan = files.write(make_scan(), tmp_path / "a.nii")
+    shut = tmp_path / "shut"
+    shut.mkdir()
+    listed = os.scandir
+
+    def scandir(path):
+        if Path(path) == shut:
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert files.find_scans(tmp_path) == [scan, shut]
+    with pytest.raises(UserError, match=r"shut cannot be opened \(Permission denied\)"):
+        files.read(shut)
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.nrrd", "a.mha", "a.h5"])
+def test_file_that_may_not_be_read_is_told_so(name, tmp_path, monkeypatch):
+    def refuse(path, *args):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (tmp_path / name).write_bytes(b"content")
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(UserError, match=r"cannot be opened \(Permission denied\); .*rights"):
+        files.read(tmp_path / name)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_pipes_are_not_waited_for(tmp_path):
+    for name in ("pipe", "pipe.nii", "pipe.h5"):
+        os.mkfifo(tmp_path / name)
+    assert files.find_scans(tmp_path) == [tmp_path / "pipe.h5", tmp_path / "pipe.nii"]
+    assert not files.is_scan(tmp_path / "pipe.nii")
+    for name in ("pipe", "pipe.nii", "pipe.h5"):
+        with pytest.raises(UserError, match="is a pipe"):
+            files.read(tmp_path / name)
