@@ -196,6 +196,11 @@ def _mark_as_list(path: Path) -> None:
 
 
 def _unreadable(path: Path, error: RuntimeError) -> UserError:
+    if "orthonormal" in str(error):
+        return UserError(
+            f"{path} is sheared: the axes of its matrix are not at right angles, and those of a NIfTI file must be. "
+            "Resample it to perpendicular axes, or save it as .nrrd, which can hold them."
+        )
     return UserError(f"{path} cannot be read: {_last_line(error)} It must be a complete image. Copy it again.")
 
 
