@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from C2SCore.writing import atomic
 
 READABLE = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha")
+_PLACES = "axis 0 index values"  # where the frames of a list lie, as Slicer writes it for sequences
 
 
 def suffix_of(path: str | Path) -> str:
@@ -81,7 +83,7 @@ def read_image(path: Path) -> list[Scan]:
         raise UserError(f"{path} has {image.GetDimension()} dimensions; a scan has 2, 3 or 4. Save one part of it.")
     spacing, matrix = image_geometry(image)
     name = stem_of(path)
-    step = float(image.GetSpacing()[3]) if image.GetDimension() == 4 else 1.0
+    start, step = _frame_places(image)
     return [
         Scan(
             voxels=np.array(frame, dtype=np.float32, order="C"),
@@ -90,10 +92,22 @@ def read_image(path: Path) -> list[Scan]:
             name=name if len(view) == 1 else f"{name}_{n + 1}",
             dtype=np.dtype(view.dtype),
             source=path,
+            frame_start=start,
             frame_step=step,
         )
         for n, frame in enumerate(view)
     ]
+
+
+def _frame_places(image: sitk.Image) -> tuple[float, float]:
+    """Place of the first frame along the fourth axis and distance to the next; 0 and 1 where they are not told."""
+    if image.GetDimension() == 4:
+        return float(image.GetOrigin()[3]), float(image.GetSpacing()[3])
+    try:
+        first, second, *_ = map(float, image.GetMetaData(_PLACES).split() if image.HasMetaDataKey(_PLACES) else ())
+    except ValueError:  # none, or words
+        return 0.0, 1.0
+    return (first, second - first) if math.isfinite(first) and 0 < second - first < math.inf else (0.0, 1.0)
 
 
 def image_geometry(image: sitk.Image | sitk.ImageFileReader) -> tuple[tuple[float, float, float], np.ndarray]:
@@ -125,6 +139,7 @@ def write_image(scans: Sequence[Scan], path: Path, dtype: np.dtype | None) -> Pa
             "Choose a .nrrd or .mha file."
         )
     arrays = [as_type(s.voxels, dtype) for s in scans]
+    step = first.frame_step or 1.0
     listed = len(scans) > 1 and suffix == ".nrrd"
     if len(scans) == 1:
         image = to_image(first, arrays[0])
@@ -132,9 +147,11 @@ def write_image(scans: Sequence[Scan], path: Path, dtype: np.dtype | None) -> Pa
         image = to_image(first, arrays[0])  # for its geometry
         frames = sitk.GetImageFromArray(np.stack(arrays, axis=-1), isVector=True)
         frames.CopyInformation(image)
+        frames.SetMetaData("axis 0 index type", "numeric")
+        frames.SetMetaData(_PLACES, " ".join(f"{first.frame_start + n * step:.9g}" for n in range(len(arrays))))
         image = frames
     else:
-        image = sitk.JoinSeries([to_image(first, a) for a in arrays], 0.0, first.frame_step or 1.0)
+        image = sitk.JoinSeries([to_image(first, a) for a in arrays], first.frame_start, step)
     with atomic(path, suffix) as temporary:
         try:
             sitk.WriteImage(image, str(temporary), useCompression=suffix in (".nrrd", ".mha", ".nii.gz"))

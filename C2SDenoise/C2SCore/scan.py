@@ -34,6 +34,7 @@ class Scan:
     name : a name for people, without folder or extension.
     dtype : type of the voxels at the source, before they became float32.
     source : where it was read from.
+    frame_start : place of the first frame of a 4-D file along its fourth axis; 0 otherwise.
     frame_step : distance to the next frame of a 4-D file in that file's own unit (as a rule seconds); 1 otherwise.
     """
 
@@ -43,6 +44,7 @@ class Scan:
     name: str = "scan"
     dtype: np.dtype = FLOAT32
     source: Path | None = None
+    frame_start: float = 0.0
     frame_step: float = 1.0
 
     def __post_init__(self) -> None:

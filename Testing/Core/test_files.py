@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -112,11 +113,24 @@ def test_four_dimensions_come_back_as_frames(suffix, tmp_path):
         files.read_one(path)
 
 
-def test_frame_step_survives_and_nrrd_is_a_sequence(tmp_path):
-    frames = [Scan(**{**vars(make_scan(seed=n)), "frame_step": 2.5}) for n in range(2)]
-    assert files.read(files.write(frames, tmp_path / "a.nii.gz"))[0].frame_step == 2.5
-    files.write(frames, tmp_path / "a.nrrd")
-    assert b"kinds: list " in (tmp_path / "a.nrrd").read_bytes()[:600]
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_places_of_frames_survive(suffix, tmp_path):
+    frames = [dataclasses.replace(make_scan(seed=n), frame_start=7.0, frame_step=2.5) for n in range(3)]
+    back = files.read(files.write(frames, tmp_path / f"a{suffix}"))
+    assert [(f.frame_start, f.frame_step) for f in back] == [(7.0, 2.5)] * 3
+
+
+def test_nrrd_of_frames_is_a_sequence(tmp_path):
+    head = files.write([make_scan(seed=n) for n in range(3)], tmp_path / "a.nrrd").read_bytes()[:900]
+    assert b"kinds: list " in head
+    assert b"axis 0 index type:=numeric\naxis 0 index values:=0 1 2\n" in head
+
+
+@pytest.mark.parametrize("values", ["one two", "", "3", "0 inf", "nan 1", "2 1"])
+def test_frames_without_numbers_for_their_places(values, tmp_path):
+    path = files.write([make_scan(seed=n) for n in range(2)], tmp_path / "a.nrrd")
+    path.write_bytes(path.read_bytes().replace(b"values:=0 1", b"values:=" + values.encode()))
+    assert (files.read(path)[0].frame_start, files.read(path)[0].frame_step) == (0, 1)
 
 
 def test_two_dimensional_image_is_one_slice(tmp_path):
