@@ -17,6 +17,7 @@ from C2SCore.writing import atomic
 
 READABLE = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha")
+_NIFTI_INTEGERS = {"2": "u1", "4": "i2", "8": "i4", "256": "i1", "512": "u2", "768": "u4"}  # nifti1.h: DT_*
 _PLACES = "axis 0 index values"  # where the frames of a list lie, as Slicer writes it for sequences
 
 
@@ -84,19 +85,32 @@ def read_image(path: Path) -> list[Scan]:
     spacing, matrix = image_geometry(image)
     name = stem_of(path)
     start, step = _frame_places(image)
+    dtype = _type_at_source(image, view) if suffix_of(path).startswith(".nii") else np.dtype(view.dtype)
     return [
         Scan(
             voxels=np.array(frame, dtype=np.float32, order="C"),
             spacing=spacing,
             ijk_to_ras=matrix,
             name=name if len(view) == 1 else f"{name}_{n + 1}",
-            dtype=np.dtype(view.dtype),
+            dtype=dtype,
             source=path,
             frame_start=start,
             frame_step=step,
         )
         for n, frame in enumerate(view)
     ]
+
+
+def _type_at_source(image: sitk.Image, view: np.ndarray) -> np.dtype:
+    """The type of a NIfTI file's voxels. SimpleITK reads integers with a slope as floats: they count as integers where
+    slope and intercept are whole numbers and the type holds the results, as otherwise it could not be written again.
+    """
+    stored = _NIFTI_INTEGERS.get(image.GetMetaData("datatype") if image.HasMetaDataKey("datatype") else "")
+    if stored is None or view.dtype.kind != "f":
+        return np.dtype(view.dtype)
+    whole = all(float(image.GetMetaData(key)).is_integer() for key in ("scl_slope", "scl_inter"))
+    limits = np.iinfo(stored)
+    return np.dtype(stored if whole and limits.min <= view.min() <= view.max() <= limits.max else view.dtype)
 
 
 def _frame_places(image: sitk.Image) -> tuple[float, float]:

@@ -100,6 +100,26 @@ def test_nifti_slope_and_intercept_are_applied(tmp_path):
     assert (files.read(tmp_path / "in.nii")[0].voxels == 10 * 0.5 + 3).all()
 
 
+@pytest.mark.parametrize(
+    ("slope", "intercept", "value", "expected"),
+    [
+        (2, 0, 10, "i2"),
+        (2, -5, 10, "i2"),
+        (1, 0, 10, "i2"),
+        (0.5, 0, 10, "f4"),
+        (2, 0, 20000, "f4"),
+        (1, 0.5, 10, "f4"),
+    ],
+)
+def test_integers_with_a_slope_stay_integers_where_they_can(slope, intercept, value, expected, tmp_path):
+    image = nibabel.Nifti1Image(np.full((4, 4, 2), value, np.int16), np.eye(4))
+    image.header.set_slope_inter(slope, intercept)
+    nibabel.save(image, tmp_path / "in.nii")
+    (scan,) = files.read(tmp_path / "in.nii")
+    assert scan.dtype == np.dtype(expected)
+    assert np.array_equal(files.read(files.write(scan, tmp_path / "out.nii", scan.dtype))[0].voxels, scan.voxels)
+
+
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_four_dimensions_come_back_as_frames(suffix, tmp_path):
     frames = [make_scan(seed=n) for n in range(3)]
