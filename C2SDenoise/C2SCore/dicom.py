@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import re
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +13,14 @@ import numpy as np
 import SimpleITK as sitk
 
 from C2SCore.errors import UserError
-from C2SCore.images import image_geometry, open_image, read_image, stem_of
+from C2SCore.images import check_name, image_geometry, open_image, read_image, stem_of
 from C2SCore.scan import LPS_TO_RAS, Scan
 
+# Images of every modality that a scan may be stored as, by DICOM PS3.4 section B.5: X-ray, CT, ultrasound, MR,
+# secondary capture, angiography, nuclear medicine, PET. MR spectra have a number among them, but no pixels.
+_IMAGES = re.compile(r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.(1|2|3|4|6|7|12|13|20|128|130)(\.\d+)*")
+_SPECTROSCOPY = "1.2.840.10008.5.1.4.1.1.4.2"
+_PREAMBLE = 4096  # bytes that surely hold the class; it stands among the first
 _INSTANCE, _POSITION, _DESCRIPTION = "0020|0013", "0020|0032", "0008|103e"
 
 
@@ -24,19 +32,56 @@ class _Slice:
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file carries the DICOM mark (bytes 128 to 131 are `DICM`)."""
+    """Whether a file carries the DICOM mark (bytes 128 to 131 are `DICM`); not the table of contents, DICOMDIR."""
+    return path.name.upper() != "DICOMDIR" and _head(path, 132)[128:] == b"DICM"
+
+
+def _head(path: Path, size: int) -> bytes:
+    """The first bytes of a file; none of what is not a file (a pipe would never answer) or cannot be opened."""
+    if not os.path.isfile(path):
+        return b""
     try:
         with open(path, "rb") as file:
-            return file.read(132)[128:] == b"DICM"
+            return file.read(size)
     except OSError:
-        return False
+        return b""
+
+
+def _is_image(path: Path) -> bool:
+    """Whether a DICOM file is, by the class it states, an image; also where it breaks off before stating one."""
+    content = _class_of(_head(path, _PREAMBLE))
+    return not content or (_IMAGES.fullmatch(content) is not None and content != _SPECTROSCOPY)
+
+
+def _class_of(head: bytes) -> str:
+    """Media Storage SOP Class UID (0002,0002); empty where there is none.
+
+    Source of the layout: DICOM PS3.10 section 7.1 and PS3.5 section 7.1.2: group 2 is explicit VR, little endian.
+    """
+    place = 132
+    while place + 8 <= len(head) and head[place : place + 2] == b"\x02\0":
+        element, kind, length = struct.unpack_from("<H2sH", head, place + 2)
+        place += 8
+        if kind in (b"OB", b"UN"):  # two empty bytes, and the length in four
+            length = int.from_bytes(head[place : place + 4], "little")
+            place += 4
+        if element == 2:
+            return head[place : place + length].decode("ascii", "replace").strip(" \0")
+        place += length
+    return ""
 
 
 def series_in(folder: Path) -> list[str]:
     """The series (unique identifiers) among the files directly in `folder`."""
-    if not any(is_dicom(f) for f in folder.iterdir() if f.is_file()):
-        return []  # spares a look by SimpleITK, which complains aloud where there is nothing
-    return [str(uid) for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))]
+    check_name(folder)
+    if not any(map(is_dicom, folder.iterdir())):
+        return []
+    loud = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # it warns on the terminal where there are only reports
+    try:
+        return [str(uid) for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))]
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(loud)
 
 
 def read_series(folder: Path, uid: str = "") -> list[Scan]:
@@ -45,6 +90,7 @@ def read_series(folder: Path, uid: str = "") -> list[Scan]:
     `uid` chooses among several series; without it there must be one.
     """
     found = series_in(folder)
+    refuse_damaged(folder, found)
     if not found:
         raise UserError(f"{folder} holds no DICOM series; a folder given as a scan must. Choose another folder.")
     if uid and uid not in found:
@@ -54,7 +100,6 @@ def read_series(folder: Path, uid: str = "") -> list[Scan]:
             f"{folder} holds {len(found)} series, and a scan is one: {_listed(folder, found)}. "
             f"Name one, as in {folder}::{found[0]}."
         )
-    _refuse_damaged(folder, found)
     files = _files(folder, uid or found[0])
     first = open_image(files[0])
     name = _tag(first, _DESCRIPTION) or stem_of(folder)
@@ -90,10 +135,13 @@ def read_series(folder: Path, uid: str = "") -> list[Scan]:
     return scans
 
 
-def _refuse_damaged(folder: Path, found: list[str]) -> None:
-    """Raises `UserError` if a DICOM file belongs to no series: SimpleITK passes over truncated ones without a word."""
-    known = {f.name for uid in found for f in _files(folder, uid)} | {"DICOMDIR"}
-    lost = sorted(f.name for f in folder.iterdir() if f.is_file() and f.name not in known and is_dicom(f))
+def refuse_damaged(folder: Path, found: list[str]) -> None:
+    """Raises `UserError` if a DICOM image belongs to no series: SimpleITK passes over truncated ones without a word.
+
+    Reports, presentation states and the like belong to none either, and have no voxels to lose.
+    """
+    known = {f.name for uid in found for f in _files(folder, uid)}
+    lost = sorted(f.name for f in folder.iterdir() if f.name not in known and is_dicom(f) and _is_image(f))
     if lost:
         raise UserError(
             f"{folder} has {len(lost)} unreadable DICOM files ({', '.join(lost[:3])}{', ...' * (len(lost) > 3)}); "
@@ -126,7 +174,10 @@ def _frames(slices: list[_Slice], normal: np.ndarray, folder: Path) -> list[list
 
 
 def _files(folder: Path, uid: str) -> list[Path]:
-    return [Path(f) for f in sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid)]
+    names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid)
+    for name in names:
+        check_name(name)
+    return [Path(name) for name in names]
 
 
 def _listed(folder: Path, found: list[str]) -> str:

@@ -6,7 +6,8 @@ A path may name one of several scans in a file or folder after `::`, as in `pati
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import stat
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,12 +33,10 @@ def read(path: str | Path) -> list[Scan]:
     Raises `UserError` for anything that is missing, empty, damaged, not an image, or not one number per voxel.
     """
     file, part = split_part(path)
-    if not file.exists():
-        raise UserError(f"{file} does not exist; a scan must be a file or a DICOM folder. Check the path.")
+    images.check_name(file)
+    _check_openable(file)
     if file.is_dir():
         return dicom.read_series(file, part)
-    if file.stat().st_size == 0:
-        raise UserError(f"{file} is empty (0 bytes); it must hold an image. Copy or export it again.")
     if images.suffix_of(file) in hdf5.SUFFIXES:
         return hdf5.read_hdf5(file, part)
     if part:
@@ -48,6 +47,27 @@ def read(path: str | Path) -> list[Scan]:
             "and DICOM. Convert it, or correct its extension."
         )
     return images.read_image(file)
+
+
+def _check_openable(path: Path) -> None:
+    """Raises `UserError` unless there is a folder that can be listed, or a file that can be opened and is not empty."""
+    try:
+        facts = path.stat()
+        if stat.S_ISDIR(facts.st_mode):
+            os.scandir(path).close()
+            return
+        if not stat.S_ISREG(facts.st_mode):  # a pipe: whoever opens it may wait for ever
+            raise UserError(f"{path} is a pipe or a device; a scan must be a file or a DICOM folder. Save it as one.")
+        path.open("rb").close()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(f"{path} does not exist; a scan must be a file or a DICOM folder. Check the path.") from error
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be opened ({error.strerror or error}); a scan must be open to reading. "
+            "Change its rights, or copy it to a place of your own."
+        ) from error
+    if facts.st_size == 0:
+        raise UserError(f"{path} is empty (0 bytes); it must hold an image. Copy or export it again.")
 
 
 def read_one(path: str | Path) -> Scan:
@@ -69,42 +89,79 @@ def write(scans: Scan | Sequence[Scan], path: str | Path, dtype: np.dtype | type
 
 
 def is_scan(path: str | Path) -> bool:
-    """Whether a file looks like one that `read` takes (extension or DICOM mark), or a folder has such DICOM files."""
+    """Whether a file looks like one that `read` takes (extension or DICOM mark), or a folder has a DICOM series."""
     path = split_part(path)[0]
-    if path.is_dir():
-        return any(dicom.is_dicom(f) for f in path.iterdir() if f.is_file())
-    return path.is_file() and (images.suffix_of(path) in (*images.READABLE, *hdf5.SUFFIXES) or dicom.is_dicom(path))
+    if os.path.isdir(path):
+        return os.access(path, os.R_OK) and bool(_series(path))
+    known = images.suffix_of(path) in (*images.READABLE, *hdf5.SUFFIXES)
+    return os.path.isfile(path) and (known or dicom.is_dicom(path))
 
 
 def find_scans(folder: str | Path) -> list[Path]:
     """Every scan in a folder and the folders below it, sorted; one entry per DICOM series and per HDF5 contrast.
 
-    Hidden files and folders are passed over. A file that cannot be opened is listed too, so that reading it says why.
+    Hidden files and folders are passed over; linked folders are followed. A file or folder that cannot be opened is
+    listed too, so that reading it says why.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; scans are looked for in a folder. Check the path.")
-    found: list[Path] = []
-    for here, folders, names in os.walk(folder):
-        folders[:] = sorted(f for f in folders if not f.startswith("."))
-        place = Path(here)
-        marked = False
-        for name in sorted(n for n in names if not n.startswith(".")):
-            file = place / name
-            suffix = images.suffix_of(file)
-            if suffix in hdf5.SUFFIXES:
-                found += _parts(file)
-            elif suffix in images.READABLE:
-                found.append(file)
-            elif not marked:
-                marked = dicom.is_dicom(file)
-        if marked:
-            series = dicom.series_in(place)
-            found += [place] if len(series) < 2 else [Path(f"{place}{PART}{uid}") for uid in series]
-    return sorted(found)
+    closed: list[Path] = []
+    found = [scan for place, names in _folders(folder, closed) for scan in _scans_among(place, names)]
+    return sorted(found + closed)
+
+
+def _folders(top: Path, closed: list[Path]) -> Iterator[tuple[Path, list[str]]]:
+    """Every folder from `top` down with the names of its files; those that cannot be listed go to `closed`.
+
+    Links come last, so that a folder has its own name where it can be reached by both. None is visited twice, and links
+    that lead back above `top` are not followed: they would make everything there a part of it.
+    """
+    seen: set[str] = set()
+    root = Path(os.path.realpath(top))
+    waiting = [str(top)]
+    while waiting:
+        for here, folders, names in os.walk(waiting.pop(0), onerror=lambda e: closed.append(Path(e.filename))):
+            real = os.path.realpath(here)
+            if real in seen or (Path(real) != root and root.is_relative_to(real)):
+                folders.clear()
+                continue
+            seen.add(real)
+            shown = sorted(f for f in folders if not f.startswith("."))
+            folders[:] = [f for f in shown if not os.path.islink(os.path.join(here, f))]
+            waiting += [os.path.join(here, f) for f in shown if f not in folders]
+            yield Path(here), sorted(n for n in names if not n.startswith("."))
+
+
+def _scans_among(place: Path, names: list[str]) -> Iterator[Path]:
+    marked = False
+    for file in (place / name for name in names):
+        suffix = images.suffix_of(file)
+        if suffix in hdf5.SUFFIXES:
+            yield from _parts(file)
+        elif suffix in images.READABLE:
+            yield file
+        elif not marked:
+            marked = dicom.is_dicom(file)
+    if marked:
+        yield from _series(place)
+
+
+def _series(place: Path) -> list[Path]:
+    """The DICOM series of a folder; the folder where reading it says what is wrong with them."""
+    try:
+        series = dicom.series_in(place)
+        if not series:
+            dicom.refuse_damaged(place, series)
+            return []
+    except UserError:
+        return [place]
+    return [place] if len(series) < 2 else [Path(f"{place}{PART}{uid}") for uid in series]
 
 
 def _parts(file: Path) -> list[Path]:
+    if not os.path.isfile(file):
+        return [file]
     try:
         names = hdf5.datasets_in(file)
     except UserError:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import h5py
@@ -43,7 +44,7 @@ def read_hdf5(path: Path, dataset: str = "") -> list[Scan]:
     with _open(path) as file:
         found = _scans_in(file)
         if not found:
-            names = ", ".join(f"{n} {getattr(file[n], 'shape', '(group)')}" for n in file) or "nothing"
+            names = ", ".join(f"{n} {_shape(_item(file, n))}" for n in file) or "nothing"
             raise UserError(
                 f"{path} holds {names}; a scan needs `{STORED[0]}`, `kspace` or `kspace_*` (complex) "
                 "of 3 or 4 dimensions. Check that it is an M4Raw or fastMRI file."
@@ -100,9 +101,17 @@ def _open(path: Path) -> h5py.File:
         raise UserError(f"{path} cannot be read ({error}); it must be a complete HDF5 file. Copy it again.") from error
 
 
+def _item(file: h5py.File, name: str) -> Any:
+    """What stands under a name; None for a link that leads nowhere."""
+    try:
+        return file.get(name)
+    except (KeyError, OSError):
+        return None
+
+
 def _scans_in(file: h5py.File) -> list[str]:
     def usable(name: str) -> bool:
-        item = file[name]
+        item = _item(file, name)
         if not isinstance(item, h5py.Dataset) or item.ndim not in (3, 4) or item.size == 0:
             return False
         if name in STORED:
@@ -112,14 +121,19 @@ def _scans_in(file: h5py.File) -> list[str]:
     return sorted((n for n in file if usable(n)), key=lambda n: (n not in STORED, n))
 
 
+def _shape(item: Any) -> str:
+    return "(broken link)" if item is None else str(getattr(item, "shape", "(group)"))
+
+
 def _spaces(file: h5py.File) -> tuple[_Space | None, _Space | None]:
     """Encoded and reconstructed space of the ISMRMRD header; None where there is no (readable) header.
 
     M4Raw's headers do not follow the schema in every detail, so only the needed elements are looked for.
     """
-    if HEADER not in file:
+    header = _item(file, HEADER)
+    if not isinstance(header, h5py.Dataset):
         return None, None
-    text = file[HEADER][()]
+    text = header[()]
     try:
         root = ElementTree.fromstring(text)
     except (ElementTree.ParseError, TypeError, ValueError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,8 @@ from C2SCore.writing import atomic
 
 READABLE = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha")
+_NIFTI_INTEGERS = {"2": "u1", "4": "i2", "8": "i4", "256": "i1", "512": "u2", "768": "u4"}  # nifti1.h: DT_*
+_PLACES = "axis 0 index values"  # where the frames of a list lie, as Slicer writes it for sequences
 
 
 def suffix_of(path: str | Path) -> str:
@@ -29,6 +32,16 @@ def stem_of(path: str | Path) -> str:
     name = Path(path).name
     suffix = suffix_of(path)
     return name[: len(name) - len(suffix)] if suffix else name
+
+
+def check_name(path: str | Path) -> None:
+    """Raises `UserError` for a name that is not UTF-8: SimpleITK would end the whole process."""
+    name = str(path).encode("utf-8", "backslashreplace").decode()
+    if name != str(path):
+        raise UserError(
+            f"{name} is not a name in UTF-8 (its bytes are written as \\udc..); names of files and folders must be. "
+            "Rename it, in plain letters."
+        )
 
 
 def open_image(path: Path) -> sitk.ImageFileReader:
@@ -71,19 +84,44 @@ def read_image(path: Path) -> list[Scan]:
         raise UserError(f"{path} has {image.GetDimension()} dimensions; a scan has 2, 3 or 4. Save one part of it.")
     spacing, matrix = image_geometry(image)
     name = stem_of(path)
-    step = float(image.GetSpacing()[3]) if image.GetDimension() == 4 else 1.0
+    start, step = _frame_places(image)
+    dtype = _type_at_source(image, view) if suffix_of(path).startswith(".nii") else np.dtype(view.dtype)
     return [
         Scan(
             voxels=np.array(frame, dtype=np.float32, order="C"),
             spacing=spacing,
             ijk_to_ras=matrix,
             name=name if len(view) == 1 else f"{name}_{n + 1}",
-            dtype=np.dtype(view.dtype),
+            dtype=dtype,
             source=path,
+            frame_start=start,
             frame_step=step,
         )
         for n, frame in enumerate(view)
     ]
+
+
+def _type_at_source(image: sitk.Image, view: np.ndarray) -> np.dtype:
+    """The type of a NIfTI file's voxels. SimpleITK reads integers with a slope as floats: they count as integers where
+    slope and intercept are whole numbers and the type holds the results, as otherwise it could not be written again.
+    """
+    stored = _NIFTI_INTEGERS.get(image.GetMetaData("datatype") if image.HasMetaDataKey("datatype") else "")
+    if stored is None or view.dtype.kind != "f":
+        return np.dtype(view.dtype)
+    whole = all(float(image.GetMetaData(key)).is_integer() for key in ("scl_slope", "scl_inter"))
+    limits = np.iinfo(stored)
+    return np.dtype(stored if whole and limits.min <= view.min() <= view.max() <= limits.max else view.dtype)
+
+
+def _frame_places(image: sitk.Image) -> tuple[float, float]:
+    """Place of the first frame along the fourth axis and distance to the next; 0 and 1 where they are not told."""
+    if image.GetDimension() == 4:
+        return float(image.GetOrigin()[3]), float(image.GetSpacing()[3])
+    try:
+        first, second, *_ = map(float, image.GetMetaData(_PLACES).split() if image.HasMetaDataKey(_PLACES) else ())
+    except ValueError:  # none, or words
+        return 0.0, 1.0
+    return (first, second - first) if math.isfinite(first) and 0 < second - first < math.inf else (0.0, 1.0)
 
 
 def image_geometry(image: sitk.Image | sitk.ImageFileReader) -> tuple[tuple[float, float, float], np.ndarray]:
@@ -102,6 +140,7 @@ def image_geometry(image: sitk.Image | sitk.ImageFileReader) -> tuple[tuple[floa
 
 def write_image(scans: Sequence[Scan], path: Path, dtype: np.dtype | None) -> Path:
     """Writes one scan as 3-D, several as 4-D; see `files.write`."""
+    check_name(path)
     suffix = suffix_of(path)
     if suffix not in WRITABLE:
         raise UserError(f"{path} has the extension {suffix or '(none)'!r}; it must be one of {', '.join(WRITABLE)}.")
@@ -114,6 +153,7 @@ def write_image(scans: Sequence[Scan], path: Path, dtype: np.dtype | None) -> Pa
             "Choose a .nrrd or .mha file."
         )
     arrays = [as_type(s.voxels, dtype) for s in scans]
+    step = first.frame_step or 1.0
     listed = len(scans) > 1 and suffix == ".nrrd"
     if len(scans) == 1:
         image = to_image(first, arrays[0])
@@ -121,17 +161,38 @@ def write_image(scans: Sequence[Scan], path: Path, dtype: np.dtype | None) -> Pa
         image = to_image(first, arrays[0])  # for its geometry
         frames = sitk.GetImageFromArray(np.stack(arrays, axis=-1), isVector=True)
         frames.CopyInformation(image)
+        frames.SetMetaData("axis 0 index type", "numeric")
+        frames.SetMetaData(_PLACES, " ".join(f"{first.frame_start + n * step:.9g}" for n in range(len(arrays))))
         image = frames
     else:
-        image = sitk.JoinSeries([to_image(first, a) for a in arrays], 0.0, first.frame_step or 1.0)
+        image = sitk.JoinSeries([to_image(first, a) for a in arrays], first.frame_start, step)
     with atomic(path, suffix) as temporary:
         try:
             sitk.WriteImage(image, str(temporary), useCompression=suffix in (".nrrd", ".mha", ".nii.gz"))
         except RuntimeError as error:
             raise UserError(f"{path} could not be written: {_last_line(error)} Choose another place.") from error
+        _check_written(temporary, path, sum(a.nbytes for a in arrays))
         if listed:
             _mark_as_list(temporary)
     return path
+
+
+def _check_written(temporary: Path, path: Path, size: int) -> None:
+    """Raises `UserError` where a full disk cut the file short, as SimpleITK says nothing of it.
+
+    `size` is that of the voxels in bytes. MetaImage needs no look: its writer raises.
+    """
+    suffix = suffix_of(path)
+    try:
+        if suffix.startswith(".nii"):
+            nifti.check_complete(temporary)
+        elif suffix == ".nrrd" and nifti.gzip_length(temporary) != size % 2**32:
+            raise EOFError
+    except (UserError, OSError, EOFError) as error:
+        raise UserError(
+            f"{path} could not be written: only a part of it arrived, as where the disk or a quota is full; "
+            "all of it must fit. Free some space or choose another place."
+        ) from error
 
 
 def as_type(voxels: np.ndarray, dtype: np.dtype | None) -> np.ndarray:
@@ -166,6 +227,11 @@ def _mark_as_list(path: Path) -> None:
 
 
 def _unreadable(path: Path, error: RuntimeError) -> UserError:
+    if "orthonormal" in str(error):
+        return UserError(
+            f"{path} is sheared: the axes of its matrix are not at right angles, and those of a NIfTI file must be. "
+            "Resample it to perpendicular axes, or save it as .nrrd, which can hold them."
+        )
     return UserError(f"{path} cannot be read: {_last_line(error)} It must be a complete image. Copy it again.")
 
 

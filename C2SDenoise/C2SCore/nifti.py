@@ -47,16 +47,20 @@ def _expected_size(header: bytes, path: Path) -> int:
     raise UserError(f"{path} does not begin like a NIfTI file; it must be a NIfTI-1 or NIfTI-2 image. Copy it again.")
 
 
+def gzip_length(path: Path) -> int:
+    """What the last gzip member of a file says that it unpacks to, in bytes modulo 2^32 (its last four bytes)."""
+    with open(path, "rb") as file:
+        file.seek(-4, 2)
+        return int(struct.unpack("<I", file.read(4))[0])
+
+
 def _uncompressed_size(path: Path, expected: int) -> int:
     """Length of the content of a gzip file; `EOFError` if it is cut.
 
     The last four bytes of a gzip member are its length modulo 2^32 (RFC 1952): where they are what the header promises
     nothing needs to be unpacked. Otherwise (several members, padding, or a cut) the whole file is.
     """
-    with open(path, "rb") as file:
-        file.seek(-4, 2)
-        (length,) = struct.unpack("<I", file.read(4))
-    if length == expected % 2**32:
+    if gzip_length(path) == expected % 2**32:
         return expected
     total = 0
     with gzip.open(path, "rb") as unpacked:

@@ -32,8 +32,9 @@ class Scan:
     spacing : distance of neighbouring voxels along I, J, K, in mm.
     ijk_to_ras : (4, 4) float64, from voxel indices (i, j, k, 1) to mm.
     name : a name for people, without folder or extension.
-    dtype : type of the voxels at the source, before they became float32.
+    dtype : type of the voxels at the source, before they became float32; float where its slope makes fractions.
     source : where it was read from.
+    frame_start : place of the first frame of a 4-D file along its fourth axis; 0 otherwise.
     frame_step : distance to the next frame of a 4-D file in that file's own unit (as a rule seconds); 1 otherwise.
     """
 
@@ -43,6 +44,7 @@ class Scan:
     name: str = "scan"
     dtype: np.dtype = FLOAT32
     source: Path | None = None
+    frame_start: float = 0.0
     frame_step: float = 1.0
 
     def __post_init__(self) -> None:

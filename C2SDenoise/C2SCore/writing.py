@@ -58,7 +58,17 @@ def atomic(path: str | Path, suffix: str = "") -> Iterator[Path]:
 
 
 def write_json(path: str | Path, values: Any) -> Path:
-    """Writes `values` as indented JSON, atomically."""
+    """Writes `values` as indented JSON, atomically; raises `UserError` where there is no room for it.
+
+    What is not UTF-8 in the name of a file is written as its code, so that one such name costs no record.
+    """
+    text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
     with atomic(path, ".json") as temporary:
-        temporary.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        try:
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+        except OSError as error:
+            raise UserError(
+                f"{path} could not be written ({error.strerror or error}); all of it must fit. "
+                "Free some space or choose another place."
+            ) from error
     return Path(path)

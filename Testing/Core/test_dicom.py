@@ -132,6 +132,50 @@ def test_truncated_slice_is_refused(tmp_path):
         files.read(tmp_path / "1.dcm")
 
 
+def write_object(path, content: bytes):
+    """A DICOM file of a class (0002,0002) that has no pixels, or a broken one; nothing of its body matters here."""
+    version = b"\x02\0\x01\0OB\0\0\x02\0\0\0\0\x01"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(bytes(128) + b"DICM" + version + b"\x02\0\x02\0UI" + len(content).to_bytes(2, "little") + content)
+
+
+REPORT = b"1.2.840.10008.5.1.4.1.1.88.11\0"
+STATE = b"1.2.840.10008.5.1.4.1.1.11.1"
+RAW = b"1.2.840.10008.5.1.4.1.1.66"
+SPECTRUM = b"1.2.840.10008.5.1.4.1.1.4.2\0"
+PRIVATE = b"1.3.46.670589.11.0.0.12.2\0"
+DIRECTORY = b"1.2.840.10008.1.3.10"
+
+
+@pytest.mark.parametrize("content", [REPORT, STATE, RAW, SPECTRUM, PRIVATE])
+def test_objects_without_pixels_are_passed_over(content, tmp_path):
+    for k in range(3):
+        write_slice(tmp_path / f"{k}.dcm", volume()[k], (0, 0, k), k + 1)
+    write_object(tmp_path / "XX_0001", content)
+    assert files.read(tmp_path)[0].voxels.shape == (3, 6, 8)
+    write_object(tmp_path / "other" / "PS_0001", content)
+    assert not files.is_scan(tmp_path / "other")
+    assert files.find_scans(tmp_path) == [tmp_path]
+
+
+@pytest.mark.parametrize("content", [b"1.2.840.10008.5.1.4.1.1.4\0", b"1.2.840.10008.5.1.4.1.1.4.1", b""])
+def test_image_that_belongs_to_no_series_is_refused(content, tmp_path):
+    write_object(tmp_path / "IM_0001", content)
+    assert files.find_scans(tmp_path) == [tmp_path]  # so that reading says why
+    with pytest.raises(UserError, match=r"1 unreadable DICOM files \(IM_0001\)"):
+        files.read(tmp_path)
+
+
+def test_table_of_contents_is_no_image(tmp_path):
+    write_object(tmp_path / "DICOMDIR", DIRECTORY)
+    for k in range(2):
+        write_slice(tmp_path / "IMAGES" / f"{k}.dcm", volume()[k], (0, 0, k), k + 1)
+    assert not files.is_scan(tmp_path)
+    assert files.find_scans(tmp_path) == [tmp_path / "IMAGES"]
+    with pytest.raises(UserError, match="no DICOM series"):
+        files.read(tmp_path)
+
+
 def test_truncated_compressed_slice_is_refused(tmp_path):
     write_slice(tmp_path / "a.dcm", volume()[0], (0, 0, 0), 1, compress=True)
     files.read(tmp_path / "a.dcm")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import os
 from pathlib import Path
 
 import nibabel
@@ -10,11 +13,12 @@ import pytest
 import SimpleITK as sitk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from test_dicom import write_slice
 
 from C2SCore import files
 from C2SCore.errors import UserError
 from C2SCore.scan import Scan, same_grid
-from C2SCore.writing import check_writable
+from C2SCore.writing import check_writable, write_json
 
 FORMATS = [".nii", ".nii.gz", ".nrrd", ".mha"]
 
@@ -67,9 +71,11 @@ def test_sheared_geometry_is_refused_by_nifti(tmp_path):
     with pytest.raises(UserError, match="right angles"):
         files.write(make_scan(matrix), tmp_path / "scan.nii")
     assert not list(tmp_path.iterdir())
-    nibabel.save(nibabel.Nifti1Image(np.zeros((6, 5, 4), np.int16), matrix), tmp_path / "in.nii")
-    with pytest.raises(UserError, match="orthonormal"):
-        files.read(tmp_path / "in.nii")
+    for shear in (0.4, 0.004):
+        matrix[0, 1] = shear
+        nibabel.save(nibabel.Nifti1Image(np.zeros((6, 5, 4), np.int16), matrix), tmp_path / "in.nii")
+        with pytest.raises(UserError, match=r"not at right angles.*\.nrrd"):
+            files.read(tmp_path / "in.nii")
 
 
 def test_nifti_lies_where_nibabel_says(tmp_path):
@@ -94,6 +100,26 @@ def test_nifti_slope_and_intercept_are_applied(tmp_path):
     assert (files.read(tmp_path / "in.nii")[0].voxels == 10 * 0.5 + 3).all()
 
 
+@pytest.mark.parametrize(
+    ("slope", "intercept", "value", "expected"),
+    [
+        (2, 0, 10, "i2"),
+        (2, -5, 10, "i2"),
+        (1, 0, 10, "i2"),
+        (0.5, 0, 10, "f4"),
+        (2, 0, 20000, "f4"),
+        (1, 0.5, 10, "f4"),
+    ],
+)
+def test_integers_with_a_slope_stay_integers_where_they_can(slope, intercept, value, expected, tmp_path):
+    image = nibabel.Nifti1Image(np.full((4, 4, 2), value, np.int16), np.eye(4))
+    image.header.set_slope_inter(slope, intercept)
+    nibabel.save(image, tmp_path / "in.nii")
+    (scan,) = files.read(tmp_path / "in.nii")
+    assert scan.dtype == np.dtype(expected)
+    assert np.array_equal(files.read(files.write(scan, tmp_path / "out.nii", scan.dtype))[0].voxels, scan.voxels)
+
+
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_four_dimensions_come_back_as_frames(suffix, tmp_path):
     frames = [make_scan(seed=n) for n in range(3)]
@@ -107,11 +133,24 @@ def test_four_dimensions_come_back_as_frames(suffix, tmp_path):
         files.read_one(path)
 
 
-def test_frame_step_survives_and_nrrd_is_a_sequence(tmp_path):
-    frames = [Scan(**{**vars(make_scan(seed=n)), "frame_step": 2.5}) for n in range(2)]
-    assert files.read(files.write(frames, tmp_path / "a.nii.gz"))[0].frame_step == 2.5
-    files.write(frames, tmp_path / "a.nrrd")
-    assert b"kinds: list " in (tmp_path / "a.nrrd").read_bytes()[:600]
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_places_of_frames_survive(suffix, tmp_path):
+    frames = [dataclasses.replace(make_scan(seed=n), frame_start=7.0, frame_step=2.5) for n in range(3)]
+    back = files.read(files.write(frames, tmp_path / f"a{suffix}"))
+    assert [(f.frame_start, f.frame_step) for f in back] == [(7.0, 2.5)] * 3
+
+
+def test_nrrd_of_frames_is_a_sequence(tmp_path):
+    head = files.write([make_scan(seed=n) for n in range(3)], tmp_path / "a.nrrd").read_bytes()[:900]
+    assert b"kinds: list " in head
+    assert b"axis 0 index type:=numeric\naxis 0 index values:=0 1 2\n" in head
+
+
+@pytest.mark.parametrize("values", ["one two", "", "3", "0 inf", "nan 1", "2 1"])
+def test_frames_without_numbers_for_their_places(values, tmp_path):
+    path = files.write([make_scan(seed=n) for n in range(2)], tmp_path / "a.nrrd")
+    path.write_bytes(path.read_bytes().replace(b"values:=0 1", b"values:=" + values.encode()))
+    assert (files.read(path)[0].frame_start, files.read(path)[0].frame_step) == (0, 1)
 
 
 def test_two_dimensional_image_is_one_slice(tmp_path):
@@ -191,6 +230,74 @@ def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["a.nrrd"]
 
 
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd"])
+@pytest.mark.parametrize("kept", [0, 0.5, 0.99])
+def test_image_cut_by_a_full_disk_is_noticed_and_leaves_the_old_file(kept, suffix, tmp_path, monkeypatch):
+    path = files.write(make_scan(), tmp_path / f"a{suffix}")
+    before = path.read_bytes()
+    whole = sitk.WriteImage
+
+    def cut(image, name, **options):
+        whole(image, name, **options)
+        Path(name).write_bytes(Path(name).read_bytes()[: int(kept * Path(name).stat().st_size)])
+
+    monkeypatch.setattr(sitk, "WriteImage", cut)
+    with pytest.raises(UserError, match=rf"a{suffix} could not be written.*Free some space"):
+        files.write(make_scan(seed=1), path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_record_without_room_leaves_the_old_one(tmp_path, monkeypatch):
+    path = write_json(tmp_path / "a.json", {"a": 1})
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(UserError, match=r"a\.json could not be written \(No space left"):
+        write_json(path, {"a": 2})
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.fixture
+def foreign(tmp_path) -> Path:
+    """A name that is not UTF-8, as old archives have them."""
+    path = tmp_path / os.fsdecode(b"m\xfcller")
+    try:
+        path.touch()
+    except OSError:
+        pytest.skip("this file system takes UTF-8 only")
+    path.unlink()
+    return path
+
+
+def test_names_that_are_not_utf8_are_refused(foreign, tmp_path):
+    image = files.write(make_scan(), tmp_path / "a.nii").rename(f"{foreign}.nii")
+    with pytest.raises(UserError, match=r"m\\udcfcller\.nii is not a name in UTF-8.*Rename"):
+        files.read(image)
+    with pytest.raises(UserError, match="UTF-8"):
+        files.write(make_scan(), f"{foreign}.nrrd")
+    assert files.find_scans(tmp_path) == [image]
+
+
+def test_dicom_below_names_that_are_not_utf8_is_refused(foreign, tmp_path):
+    for folder, name in ((foreign, "1.dcm"), (tmp_path / "plain", foreign.name)):
+        for k, file in enumerate(("0.dcm", name)):
+            write_slice(tmp_path / "slice.dcm", np.ones((8, 8)), (0, 0, k), k)
+            folder.mkdir(exist_ok=True)
+            (tmp_path / "slice.dcm").rename(folder / file)
+        with pytest.raises(UserError, match="UTF-8"):
+            files.read(folder)
+    assert sorted(files.find_scans(tmp_path)) == sorted([foreign, tmp_path / "plain"])
+
+
+def test_records_hold_names_that_are_not_utf8(tmp_path):
+    path = write_json(tmp_path / "a.json", {"scan": os.fsdecode(b"m\xfcller"), "müller": 1})
+    assert json.loads(path.read_text("utf-8")) == {"scan": os.fsdecode(b"m\xfcller"), "müller": 1}
+
+
 def test_unwritable_places_are_found(tmp_path):
     (tmp_path / "file").touch()
     (tmp_path / "folder.nrrd").mkdir()
@@ -212,3 +319,52 @@ def test_find_scans_lists_what_read_takes(tmp_path):
     assert not files.is_scan(tmp_path / "notes.txt")
     with pytest.raises(UserError, match="not a folder"):
         files.find_scans(tmp_path / "a.nrrd")
+
+
+def test_linked_folders_are_searched_once(tmp_path):
+    study = tmp_path / "study"
+    for name in ("real/a.nii", "study/own/b.nii", "study/own/deep/c.nii", "beside/d.nii"):
+        files.write(make_scan(), tmp_path / name)
+    for name, target in (("p1", "real"), ("p2", "real"), ("again", "study/own"), ("loop", "study"), ("up", "")):
+        (study / name).symlink_to(tmp_path / target)
+    (tmp_path / "real" / "back").symlink_to(study)
+    assert files.find_scans(study) == [study / "own/b.nii", study / "own/deep/c.nii", study / "p1/a.nii"]
+
+
+def test_folder_that_cannot_be_listed_is_told(tmp_path, monkeypatch):
+    scan = files.write(make_scan(), tmp_path / "a.nii")
+    shut = tmp_path / "shut"
+    shut.mkdir()
+    listed = os.scandir
+
+    def scandir(path):
+        if Path(path) == shut:
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert files.find_scans(tmp_path) == [scan, shut]
+    with pytest.raises(UserError, match=r"shut cannot be opened \(Permission denied\)"):
+        files.read(shut)
+
+
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.nrrd", "a.mha", "a.h5"])
+def test_file_that_may_not_be_read_is_told_so(name, tmp_path, monkeypatch):
+    def refuse(path, *args):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (tmp_path / name).write_bytes(b"content")
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(UserError, match=r"cannot be opened \(Permission denied\); .*rights"):
+        files.read(tmp_path / name)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_pipes_are_not_waited_for(tmp_path):
+    for name in ("pipe", "pipe.nii", "pipe.h5"):
+        os.mkfifo(tmp_path / name)
+    assert files.find_scans(tmp_path) == [tmp_path / "pipe.h5", tmp_path / "pipe.nii"]
+    assert not files.is_scan(tmp_path / "pipe.nii")
+    for name in ("pipe", "pipe.nii", "pipe.h5"):
+        with pytest.raises(UserError, match="is a pipe"):
+            files.read(tmp_path / name)

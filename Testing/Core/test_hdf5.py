@@ -122,3 +122,15 @@ def test_truncated_file_is_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:-5000])
     with pytest.raises(UserError, match="cannot be read"):
         files.read(path)
+
+
+@pytest.mark.parametrize("link", [h5py.SoftLink("/gone"), h5py.ExternalLink("gone.h5", "/kspace")])
+def test_links_that_lead_nowhere_are_passed_over(link, tmp_path):
+    path = write(tmp_path / "a.h5", kspace=to_kspace(coil_images((2, 1, 8, 8))), reconstruction_rss=link)
+    with h5py.File(path, "a") as file:
+        file["ismrmrd_header"] = link
+    assert files.read(path)[0].voxels.shape == (2, 8, 8)
+    only = write(tmp_path / "b.h5", kspace=link)
+    assert files.find_scans(tmp_path) == [path, only]
+    with pytest.raises(UserError, match=r"kspace \(broken link\)"):
+        files.read(only)
