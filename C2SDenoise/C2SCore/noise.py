@@ -138,7 +138,8 @@ class HighPassed:
     """Slices (K, J, I) seen at the frequencies where noise rules; made once for everything that is asked of them.
 
     `filtered` is the high-passed slices, `local` its mean square over WINDOW x WINDOW pixels, `inside` where such a
-    square lies in the foreground, `reference` what QUANTILE of `local` is for noise of unit variance.
+    square lies in the foreground, `reference` what QUANTILE of `local` is for noise of unit variance, `density` the
+    share of the pixels' number that noise of its spectrum has of independent values.
     """
 
     def __init__(self, slices: np.ndarray, mask: np.ndarray, spectrum: Spectrum) -> None:
@@ -146,6 +147,7 @@ class HighPassed:
         gain = _high_pass(height, width, spectrum).astype(np.float32)
         self.filtered = _apply(slices, gain)
         self.local = box_mean(np.square(self.filtered))
+        self.density = float(spectrum.rows.mean() * spectrum.columns.mean())
         # Only squares that lie in the foreground: the background's noise is weaker in a magnitude image, and masked
         # in others.
         self.inside = box_mean(mask) > 0.98

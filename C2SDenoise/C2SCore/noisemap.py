@@ -14,7 +14,7 @@ import numpy as np
 from C2SCore.noise import QUANTILE, HighPassed
 
 CELLS = 9  # along either axis of the foreground's bounding box
-FEWEST = 1000  # pixels of all slices that a cell needs
+FEWEST = 1000  # pixels of all slices that a cell needs, of interpolated images as many independent ones
 BANDWIDTH = 0.8  # of a cell: standard deviation of the kernel
 # Largest over smallest level (of the middle 96 % of the tissue) from which the noise is taken to vary; the first
 # estimate is flattened by the cells.
@@ -54,12 +54,13 @@ def noise_shape(passed: HighPassed, mask: np.ndarray) -> np.ndarray | None:
     """Noise level over the plane, (J, I), with a median of 1 in the foreground `mask` (K, J, I); None if it does not
     clearly vary, or if there is too little tissue to tell.
     """
-    if passed.inside.sum() < CELLS**2 * FEWEST:
+    fewest = FEWEST / passed.density
+    if passed.inside.sum() < CELLS**2 * fewest:
         return None
 
     def level(cell: tuple[slice, slice, slice]) -> tuple[float, float]:
         values = passed.local[cell][passed.inside[cell]]
-        if values.size < FEWEST:
+        if values.size < fewest:
             return 0.0, 0.0
         return 0.5 * float(np.log(max(float(np.quantile(values, QUANTILE)), 1e-30))), float(values.size)
 
