@@ -71,7 +71,7 @@ def plan(inputs: Sequence[str | Path], folder: str | Path, template: ScanJob) ->
             continue
         for path in files.find_scans(entry):
             inside = files.split_part(path)[0].parent.relative_to(entry)
-            if not path.absolute().is_relative_to(folder.absolute()):  # an output folder below the input
+            if not path.resolve().is_relative_to(folder.resolve()):  # an output folder below the input
                 found.append((path, folder / inside))
     if not found:
         raise UserError(f"No scan was found in {', '.join(map(str, inputs))}; one is needed. Check the paths.")
@@ -84,6 +84,7 @@ def plan(inputs: Sequence[str | Path], folder: str | Path, template: ScanJob) ->
                 "Give the folder above them, or run them one by one."
             )
         jobs[output] = dataclasses.replace(template, scan=str(path), output=output)
+    scanjob.check_together(list(jobs.values()))
     return list(jobs.values())
 
 

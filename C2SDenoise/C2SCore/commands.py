@@ -84,6 +84,7 @@ def _denoise_jobs(options: argparse.Namespace) -> list[ScanJob]:
         )
         scanjob.check_job(job)
         jobs.append(job)
+    scanjob.check_together(jobs)
     return jobs
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from C2SCore import __version__, contrasts, files, scan
+from C2SCore.card import find_model
 from C2SCore.errors import UserError
 from C2SCore.images import WRITABLE, suffix_of
+from C2SCore.jobfiles import check_outputs
 from C2SCore.scan import Scan
 from C2SCore.writing import check_writable, write_json
 
@@ -58,26 +60,39 @@ class ScanJob:
     report: str = ""
     integers: bool = False
 
-    def outputs(self) -> list[str]:
+    def images(self) -> list[str]:
         """The image files that are written."""
         return [path for path in (self.output, self.residual, self.uncertainty) if path]
+
+    def outputs(self) -> list[str]:
+        """All files that are written."""
+        return [*self.images(), *([self.report] if self.report else [])]
+
+    def inputs(self) -> list[str]:
+        """The scans and the model file that are read."""
+        noise_map = [self.sigma] if isinstance(self.sigma, str) and self.sigma != "auto" else []
+        return [self.scan, *self.auxiliary, *noise_map, str(find_model(self.model))]
 
 
 def check_job(job: ScanJob) -> None:
     """Raises `UserError` for outputs that cannot be written or that would fall on each other or on an input."""
-    for name in job.outputs():
+    if not job.output:
+        raise UserError("The output has no name; it must be a file or a folder. Name one.")
+    for name in job.images():
         if suffix_of(name) not in WRITABLE:
             raise UserError(f"The output {name} must end in one of {', '.join(WRITABLE)}. Change its name.")
-    every = [Path(p).absolute() for p in (*job.outputs(), job.report) if p]
-    inputs = {files.split_part(p)[0].absolute() for p in (job.scan, *job.auxiliary)}
-    for n, path in enumerate(every):
-        if path in inputs:
-            raise UserError(f"{path} is an input; outputs must not replace inputs. Choose another name.")
-        if path in every[:n]:
-            raise UserError(f"{path} is named for two outputs; each needs its own file. Change one of them.")
+    check_outputs(job.inputs(), job.outputs())
+    for path in job.outputs():
         check_writable(path)
     if job.adapt < 0:
         raise UserError(f"The minutes of adaptation are {job.adapt:g}; they must be 0 or more.")
+
+
+def check_together(jobs: Sequence[ScanJob]) -> None:
+    """Raises `UserError` where an output of one of `jobs` would fall on an input or output of any of them."""
+    check_outputs(
+        dict.fromkeys(path for job in jobs for path in job.inputs()), (path for job in jobs for path in job.outputs())
+    )
 
 
 def run(job: ScanJob, progress: Progress | None = None, cancelled: Callable[[], bool] | None = None) -> dict[str, Any]:

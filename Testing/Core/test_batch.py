@@ -165,3 +165,15 @@ def test_dask_cluster(folder, tmp_path, model_file, monkeypatch):
     assert [r.state for r in records] == ["done", "failed", "done"]
     assert records[0].output == os.path.join("out", "a.nii.gz")
     assert np.isfinite(files.read("out/a.nii.gz")[0].voxels).all()
+
+
+def test_no_output_replaces_the_original_that_a_link_leads_to(folder, tmp_path):
+    link = tmp_path / "link"
+    try:
+        link.symlink_to(folder, target_is_directory=True)
+    except OSError:
+        pytest.skip("links cannot be made here")
+    with pytest.raises(UserError, match=r"is an input|No scan was found"):
+        batch.plan([link], folder, ScanJob("", ""))
+    with pytest.raises(UserError, match=r"is an input|No scan was found"):
+        batch.plan([folder], folder / "deep" / "..", ScanJob("", ""))
