@@ -13,14 +13,15 @@ import json
 import multiprocessing
 import os
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from C2SCore import files, scanjob
+from C2SCore import files, scanjob, stopping
 from C2SCore.errors import UserError
 from C2SCore.images import WRITABLE, stem_of, suffix_of
 from C2SCore.scanjob import ScanJob
@@ -118,19 +119,23 @@ def run(
             waiting.append(job)
     for record in list(records.values()):
         listen(record, len(records), len(jobs))
-    if scheduler:
-        results = _on_cluster(waiting, scheduler)
-    elif workers > 1:
-        results = _in_processes(waiting, workers)
-    else:
-        results = map(run_one, waiting)
-    for record in results:
-        records[record.output] = record
-        _write_record(folder, [records[j.output] for j in jobs if j.output in records])
-        listen(record, len(records), len(jobs))
+    with closing(_results(waiting, workers, scheduler)) as results:  # when stopped, its processes end at once
+        for record in results:
+            records[record.output] = record
+            _write_record(folder, [records[j.output] for j in jobs if j.output in records])
+            listen(record, len(records), len(jobs))
     if not waiting:
         _write_record(folder, [records[j.output] for j in jobs])
     return [records[job.output] for job in jobs]
+
+
+def _results(jobs: Sequence[ScanJob], workers: int, scheduler: str) -> Generator[Record, None, None]:
+    if scheduler:
+        yield from _on_cluster(jobs, scheduler)
+    elif workers > 1:
+        yield from _in_processes(jobs, workers)
+    else:
+        yield from map(run_one, jobs)
 
 
 def run_one(job: ScanJob) -> Record:
@@ -155,7 +160,7 @@ def fingerprint(job: ScanJob) -> str:
     return json.dumps([dataclasses.asdict(job), facts.st_size, facts.st_mtime_ns])
 
 
-def _in_processes(jobs: Sequence[ScanJob], workers: int) -> Iterator[Record]:
+def _in_processes(jobs: Sequence[ScanJob], workers: int) -> Generator[Record, None, None]:
     """Jobs in a pool of fresh processes. One that dies (out of memory) breaks the pool: the rest go on one by one."""
     waiting, alone = list(jobs), False
     threads = max(1, _cores() // workers)
@@ -163,7 +168,7 @@ def _in_processes(jobs: Sequence[ScanJob], workers: int) -> Iterator[Record]:
         now = waiting[:1] if alone else waiting
         finished = set()
         with _pool(min(workers, len(now)), threads) as pool:
-            futures = {pool.submit(run_one, job): job for job in now}
+            futures = {pool.submit(_run_in_pool, job): job for job in now}
             for future in as_completed(futures):
                 job = futures[future]
                 try:
@@ -178,11 +183,29 @@ def _in_processes(jobs: Sequence[ScanJob], workers: int) -> Iterator[Record]:
         alone = True
 
 
-def _pool(workers: int, threads: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _set_threads, (threads,))
+@contextmanager
+def _pool(workers: int, threads: int) -> Iterator[ProcessPoolExecutor]:
+    """Left by an error, Ctrl-C or SIGTERM, it ends its processes; the executor itself would first do all jobs."""
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _prepare, (threads,))
+    try:
+        yield pool
+    except BaseException:
+        processes = list((pool._processes or {}).values())
+        pool.shutdown(wait=False, cancel_futures=True)
+        stopping.end_all(processes)
+        raise
+    pool.shutdown()
 
 
-def _set_threads(threads: int) -> None:
+def _run_in_pool(job: ScanJob) -> Record:
+    try:
+        return run_one(job)
+    except SystemExit as end:  # the executor would take it for the job's result, and begin the next
+        os._exit(int(end.code or 0))
+
+
+def _prepare(threads: int) -> None:
+    stopping.follow_parent()
     import torch
 
     torch.set_num_threads(threads)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from C2SCore import __version__
 from C2SCore.errors import Cancelled, UserError
+from C2SCore.stopping import terminated_in_order
 from C2SCore.threads import share_cores
 
 EPILOG = """A scan is a NIfTI, NRRD, MetaImage or DICOM file, a folder with a DICOM series, or M4Raw or fastMRI HDF5
@@ -30,7 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from C2SCore import commands
 
     try:
-        return int(getattr(commands, options.command.replace("-", "_"))(options))
+        with terminated_in_order():
+            return int(getattr(commands, options.command.replace("-", "_"))(options))
     except UserError as error:
         return _failed(str(error), options.debug, 2)
     except Cancelled as stopped:

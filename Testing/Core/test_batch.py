@@ -128,7 +128,7 @@ def die_on_second(job: ScanJob) -> batch.Record:
 
 
 def test_a_process_that_dies_takes_only_its_own_scan_along(monkeypatch):
-    monkeypatch.setattr(batch, "run_one", die_on_second)
+    monkeypatch.setattr(batch, "_run_in_pool", die_on_second)
     jobs = [ScanJob(name, f"{name}.nrrd") for name in ("first", "second", "third", "fourth")]
     records = {r.scan: r for r in batch._in_processes(jobs, 2)}
     assert {name: r.state for name, r in records.items()} == {
