@@ -25,6 +25,7 @@ from C2SCore import files, scanjob, stopping
 from C2SCore.errors import UserError
 from C2SCore.images import WRITABLE, stem_of, suffix_of
 from C2SCore.scanjob import ScanJob
+from C2SCore.terminal import told
 from C2SCore.writing import atomic, check_writable, write_json
 
 DONE, FAILED, SKIPPED = "done", "failed", "skipped"
@@ -143,10 +144,9 @@ def run_one(job: ScanJob) -> Record:
     try:
         mark = fingerprint(job)
         report = scanjob.run(job)
-    except UserError as error:
-        return Record(job.scan, job.output, FAILED, str(error))
     except Exception as error:  # one scan must not stop the others
-        return Record(job.scan, job.output, FAILED, f"{type(error).__name__}: {error}", traceback.format_exc())
+        details = "" if isinstance(error, UserError) else traceback.format_exc()
+        return Record(job.scan, job.output, FAILED, told(error), details)
     kept = {f.name: report[f.name] for f in dataclasses.fields(Record) if f.name in report}
     return Record(**(kept | {"state": DONE, "fingerprint": mark, "warnings": tuple(report["warnings"])}))
 

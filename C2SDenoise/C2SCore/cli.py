@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from C2SCore import __version__
 from C2SCore.errors import Cancelled, UserError
 from C2SCore.stopping import terminated_in_order
+from C2SCore.terminal import told
 from C2SCore.threads import share_cores
 
 EPILOG = """A scan is a NIfTI, NRRD, MetaImage or DICOM file, a folder with a DICOM series, or M4Raw or fastMRI HDF5
@@ -22,6 +23,9 @@ EPILOG = """A scan is a NIfTI, NRRD, MetaImage or DICOM file, a folder with a DI
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
     share_cores()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a name that the console cannot show must not stop the work
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["worker"]:  # before anything that costs time: Slicer waits for it
         from C2SCore import worker
@@ -44,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except Exception as error:
         hint = "" if options.debug else " (a fault of the program; --debug shows where)"
-        return _failed(f"{type(error).__name__}: {error}{hint}", options.debug, 1)
+        return _failed(f"{told(error)}{hint}", options.debug, 1)
 
 
 def _failed(message: str, debug: bool, code: int) -> int:

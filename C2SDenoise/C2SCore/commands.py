@@ -9,11 +9,12 @@ import argparse
 import dataclasses
 import json
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from C2SCore.errors import UserError
-from C2SCore.terminal import Reporter, table
+from C2SCore.terminal import Reporter, table, told
 
 if TYPE_CHECKING:
     from C2SCore.batch import Record
@@ -29,26 +30,27 @@ def denoise(options: argparse.Namespace) -> int:
     choose_device(options.device)
     scanjob.load_model(options.model)
     reports, failed = [], []
-    for n, job in enumerate(jobs):
+    for job in jobs:
         name = Path(job.scan).name
         reporter = Reporter(options.quiet, f"{name}: " if len(jobs) > 1 else "")
         try:
             report = scanjob.run(job, reporter)
-        except UserError as error:
-            failed.append({"scan": job.scan, "error": str(error)})
-            _say(f"c2s: {name}: {error}" if len(jobs) > 1 else f"c2s: {error}")
+        except Exception as error:  # one scan must not stop the others
+            reporter.close()
+            failed.append({"scan": job.scan, "error": told(error)})
             if options.debug:
-                raise
+                traceback.print_exc()
+            _say(f"c2s: {name}: {told(error)}" if len(jobs) > 1 else f"c2s: {told(error)}")
             continue
         finally:
             reporter.close()
         reports.append(report)
         if not options.json:
             print(_summary(report))
-        if n == len(jobs) - 1 and len(jobs) > 1 and not options.json:
-            print(f"{len(reports)} of {len(jobs)} scans denoised")
     if options.json:
         _print_json({"scans": reports, batch.FAILED: failed})
+    elif len(jobs) > 1:
+        print(f"{len(reports)} of {len(jobs)} scans denoised")
     return 1 if failed else 0
 
 
@@ -199,7 +201,7 @@ def noise(options: argparse.Namespace) -> int:
     """sigma, signal and SNR of every frame, or of repetitions by their difference."""
     from C2SCore import noisecommand
 
-    rows, failed = noisecommand.measure(options.scans, options.repetitions, options.map or "")
+    rows, failed = noisecommand.measure(options.scans, options.repetitions, options.map or "", options.debug)
     if options.json:
         _print_json({"scans": rows, "failed": failed})
     elif rows:
@@ -251,7 +253,12 @@ def _line(value: Any) -> str:
 
 
 def _print_json(values: Any) -> None:
-    print(json.dumps(_finite(values), indent=2, ensure_ascii=False))
+    text = json.dumps(_finite(values), indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(_finite(values), indent=2)  # as JSON writes what the stream cannot hold
+    print(text)
 
 
 def _finite(values: Any) -> Any:

@@ -82,6 +82,50 @@ def test_several_scans_into_a_folder_and_one_of_them_bad(scan_file, model_file, 
     assert "1 of 2 scans denoised" in told.out
 
 
+@pytest.mark.parametrize("debug", [[], ["--debug"]])
+def test_no_fault_of_one_scan_stops_the_others(debug, scan_file, model_file, tmp_path, capsys, monkeypatch):
+    read = files.read
+
+    def fail(path):
+        if "bad" in str(path):
+            raise MemoryError("too large")
+        return read(path)
+
+    monkeypatch.setattr(files, "read", fail)
+    bad = files.write(make_scan(1), tmp_path / "bad.nrrd")
+    last = files.write(make_scan(1), tmp_path / "bad_too.nrrd")
+    run = ("denoise", bad, scan_file, last, "-o", tmp_path / "out", "--model", model_file, "--quiet", *debug)
+    assert c2s(*run, "--json") == 1
+    told = capsys.readouterr()
+    assert [len(v) for v in json.loads(told.out).values()] == [1, 2]
+    assert "bad.nrrd: MemoryError: too large" in told.err
+    assert ("Traceback" in told.err) == bool(debug)
+    assert c2s(*run) == 1
+    assert "1 of 3 scans denoised" in capsys.readouterr().out
+    assert c2s("noise", bad, scan_file, "--json", *debug) == 1
+    told = capsys.readouterr()
+    assert [len(v) for v in json.loads(told.out).values()] == [1, 1]
+    assert ("Traceback" in told.err) == bool(debug)
+
+
+def test_names_that_the_console_cannot_show(scan_file, model_file, tmp_path):
+    named = scan_file.rename(tmp_path / "\u6f22 \U0001f600.nii.gz")
+    for json_too in ([], ["--json"]):
+        words = ["denoise", named, "-o", tmp_path / "out/", "--model", model_file, *json_too]
+        run = subprocess.run(
+            [sys.executable, "-m", "C2SCore", *map(str, words)],
+            env=_environment() | {"PYTHONIOENCODING": "cp1252"},
+            capture_output=True,
+            text=True,
+            encoding="cp1252",
+        )
+        assert run.returncode == 0, run.stderr
+        if json_too:
+            assert json.loads(run.stdout)["scans"][0]["scan"] == str(named)
+        else:
+            assert "\\u6f22" in run.stdout
+
+
 def test_four_dimensions_frame_by_frame(model_file, tmp_path):
     series = files.write([make_scan(0), make_scan(1)], tmp_path / "series.nii.gz")
     report = tmp_path / "report.json"
