@@ -89,7 +89,14 @@ def check_job(job: ScanJob) -> None:
 
 
 def check_together(jobs: Sequence[ScanJob]) -> None:
-    """Raises `UserError` where an output of one of `jobs` would fall on an input or output of any of them."""
+    """Raises `UserError` where an output of one of `jobs` would fall on an input or output of any of them, or one
+    contrast would be taken for all.
+    """
+    if len(jobs) > 1 and jobs[0].auxiliary:
+        raise UserError(
+            f"{jobs[0].auxiliary[0]} is a contrast of one scan, and {len(jobs)} scans were given; each has contrasts "
+            "of its own. Denoise them one by one."
+        )
     check_outputs(
         dict.fromkeys(path for job in jobs for path in job.inputs()), (path for job in jobs for path in job.outputs())
     )

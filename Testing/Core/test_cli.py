@@ -240,6 +240,19 @@ def test_several_scans_need_a_folder_and_different_names(scan_file, model_file, 
     assert "names must differ" in capsys.readouterr().err
 
 
+def test_one_contrast_for_several_scans_is_refused(scan_file, contrast_model_file, tmp_path, capsys):
+    other = files.write(make_scan(1), tmp_path / "other.nrrd")
+    run = ("denoise", scan_file, other, "-o", tmp_path / "out", "--model", contrast_model_file, "--aux", scan_file)
+    assert c2s(*run) == 2
+    assert "one by one" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["denoise", "batch"])
+def test_an_output_without_a_name_is_refused(command, scan_file, capsys):
+    assert c2s(command, scan_file, "-o", "") == 2
+    assert "has no name" in capsys.readouterr().err
+
+
 def test_pickled_and_truncated_models_are_refused(scan_file, model_file, tmp_path, capsys):
     import pickle
 
