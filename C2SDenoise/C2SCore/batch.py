@@ -1,18 +1,20 @@
 """Many scans: on one machine in several processes, or on a cluster; what fails is recorded and does not stop the rest.
 
 The record (`batch.json` for programs, `batch.csv` for spreadsheets, in the output folder) is rewritten after every
-scan, so that an interrupted batch can be resumed: what is recorded as done with the same settings, from an unchanged
-file, and whose output is still there, is passed over.
+scan, so that an interrupted batch can be resumed: what is recorded as done with the same settings, from unchanged
+files, and whose output is still there, is passed over. Earlier records stay as long as their outputs are there.
 """
 
 from __future__ import annotations
 
 import csv
 import dataclasses
+import hashlib
 import json
 import multiprocessing
 import os
 import traceback
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -24,17 +26,18 @@ from typing import Any
 from C2SCore import files, scanjob, stopping
 from C2SCore.errors import UserError
 from C2SCore.images import WRITABLE, stem_of, suffix_of
+from C2SCore.jobfiles import files_of, resolved, resolved_scan
 from C2SCore.scanjob import ScanJob
 from C2SCore.terminal import told
 from C2SCore.writing import atomic, check_writable, write_json
 
-DONE, FAILED, SKIPPED = "done", "failed", "skipped"
+DONE, FAILED, SKIPPED, WAITING = "done", "failed", "skipped", "waiting"
 _DIED = "Its process died, as a rule for lack of memory. Use fewer workers, or a machine with more memory."
 
 
 @dataclass(frozen=True)
 class Record:
-    """What became of one scan; `state` is done, failed or skipped (done by an earlier batch)."""
+    """What became of one scan; `state` is done, failed, skipped (done by an earlier batch) or waiting."""
 
     scan: str
     output: str
@@ -54,6 +57,8 @@ class Record:
 def output_name(path: str | Path) -> str:
     """A file name for the result of a scan: its own, with its format where that can be written, else `.nrrd`."""
     file, part = files.split_part(path)
+    if file.name in ("", ".."):  # as in `.`
+        file = file.resolve()
     suffix = suffix_of(file)
     known = suffix in WRITABLE or suffix in (".nhdr", ".mhd", ".h5", ".hdf5", ".dcm")
     name = stem_of(file) if known else file.name
@@ -63,31 +68,53 @@ def output_name(path: str | Path) -> str:
 def plan(inputs: Sequence[str | Path], folder: str | Path, template: ScanJob) -> list[ScanJob]:
     """One job per scan in `inputs` (scans, and folders that are searched); the output tree mirrors that of the folders.
 
-    Raises `UserError` if nothing is found, or two scans would be written to one file.
+    A scan that is met twice is done once, and what an earlier batch wrote to `folder` is no scan. Raises `UserError` if
+    nothing is found, two scans would be written to one file, or an output would replace an input.
     """
+    if not str(folder):
+        raise UserError("The output folder has no name. Name a folder.")
     folder = Path(folder)
-    found: list[tuple[Path, Path]] = []  # scan, folder of its output
-    for entry in map(Path, inputs):
-        if not entry.is_dir() or files.is_scan(entry):
-            found.append((entry, folder))
-            continue
-        for path in files.find_scans(entry):
-            inside = files.split_part(path)[0].parent.relative_to(entry)
-            if not path.resolve().is_relative_to(folder.resolve()):  # an output folder below the input
-                found.append((path, folder / inside))
+    found: dict[str, tuple[Path, Path]] = {}  # scan, folder of its output
+    for path, inside in _scans(inputs, set(_read_record(folder))):
+        found.setdefault(resolved_scan(path), (path, folder / inside))
     if not found:
         raise UserError(f"No scan was found in {', '.join(map(str, inputs))}; one is needed. Check the paths.")
-    jobs: dict[str, ScanJob] = {}
+    jobs = [
+        dataclasses.replace(template, scan=str(path), output=str(output))
+        for path, output in _with_outputs(list(found.values()))
+    ]
+    scanjob.check_together(jobs)
+    return jobs
+
+
+def _scans(inputs: Sequence[str | Path], results: set[str]) -> Iterator[tuple[Path, Path]]:
+    """Every scan, with its place in the folder in which it was found; `results` of an earlier batch are no scans."""
+    for entry in map(Path, inputs):
+        if not entry.is_dir():
+            yield entry, Path()
+            continue
+        for path in files.find_scans(entry):
+            place = files.split_part(path)[0]
+            if resolved_scan(path) not in results:
+                yield path, Path() if place == entry else place.parent.relative_to(entry)
+
+
+def _with_outputs(found: Sequence[tuple[Path, Path]]) -> Iterator[tuple[Path, Path]]:
+    """Scans with their outputs; where two would meet, the name tells the format of the source."""
+    counts = Counter(os.path.normcase(place / output_name(path)) for path, place in found)
+    taken: dict[str, Path] = {}
     for path, place in found:
-        output = str(place / output_name(path))
-        if output in jobs:
+        output = place / output_name(path)
+        source = suffix_of(files.split_part(path)[0])
+        if counts[os.path.normcase(output)] > 1 and source and source != suffix_of(output):
+            output = place / f"{stem_of(output)}_{source[1:]}{suffix_of(output)}"
+        other = taken.setdefault(os.path.normcase(output), path)
+        if other is not path:
             raise UserError(
-                f"{jobs[output].scan} and {path} would both be written to {output}; names must differ. "
+                f"{other} and {path} would both be written to {output}; names must differ. "
                 "Give the folder above them, or run them one by one."
             )
-        jobs[output] = dataclasses.replace(template, scan=str(path), output=output)
-    scanjob.check_together(list(jobs.values()))
-    return list(jobs.values())
+        yield path, output
 
 
 def run(
@@ -109,24 +136,29 @@ def run(
     folder = Path(folder)
     check_writable(folder / "batch.json")
     scanjob.load_model(jobs[0].model)  # fails here once, and not for every scan
-    before = _read_record(folder) if resume else {}
+    before = _read_record(folder)
     records: dict[str, Record] = {}
-    waiting = []
-    for job in jobs:
-        old = before.get(job.output)
-        if old and old.state != FAILED and old.fingerprint == fingerprint(job) and Path(job.output).is_file():
-            records[job.output] = dataclasses.replace(old, state=SKIPPED)
-        else:
-            waiting.append(job)
-    for record in list(records.values()):
-        listen(record, len(records), len(jobs))
+    for job in jobs if resume else ():
+        old = before.get(resolved(job.output))
+        if old and old.state in (DONE, SKIPPED) and Path(job.output).is_file() and old.fingerprint == fingerprint(job):
+            records[job.output] = dataclasses.replace(old, scan=job.scan, output=job.output, state=SKIPPED)
+    for n, record in enumerate(list(records.values()), 1):
+        listen(record, n, len(jobs))
+    waiting = [job for job in jobs if job.output not in records]
+    again = {resolved(job.output) for job in jobs}
+    others = [old for name, old in before.items() if name not in again and Path(name).is_file()]
+
+    def write() -> None:
+        ours = [records.get(job.output) or Record(job.scan, job.output, WAITING) for job in jobs]
+        _write_record(folder, [*others, *ours])
+
     with closing(_results(waiting, workers, scheduler)) as results:  # when stopped, its processes end at once
         for record in results:
             records[record.output] = record
-            _write_record(folder, [records[j.output] for j in jobs if j.output in records])
+            write()
             listen(record, len(records), len(jobs))
     if not waiting:
-        _write_record(folder, [records[j.output] for j in jobs])
+        write()
     return [records[job.output] for job in jobs]
 
 
@@ -152,12 +184,14 @@ def run_one(job: ScanJob) -> Record:
 
 
 def fingerprint(job: ScanJob) -> str:
-    """Changes with the settings and with the size or time of the scan's file; empty if there is no such file."""
+    """Changes with the settings, and with the size or time of any file that is read; empty if one is not there."""
     try:
-        facts = files.split_part(job.scan)[0].stat()
+        facts = [(path.name, path.stat()) for scan in job.inputs() for path in files_of(scan)]
     except OSError:
         return ""
-    return json.dumps([dataclasses.asdict(job), facts.st_size, facts.st_mtime_ns])
+    read = [(name, fact.st_size, fact.st_mtime_ns) for name, fact in facts]
+    text = json.dumps([dataclasses.asdict(_absolute(job)), read])
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def _in_processes(jobs: Sequence[ScanJob], workers: int) -> Generator[Record, None, None]:
@@ -259,16 +293,19 @@ def _absolute(job: ScanJob) -> ScanJob:
 
 
 def _read_record(folder: Path) -> dict[str, Record]:
-    """The record of an earlier batch by output; empty if there is none or it cannot be read."""
+    """The record of earlier batches by `resolved` output; empty if there is none or it cannot be read."""
     try:
         rows = json.loads((folder / "batch.json").read_text(encoding="utf-8"))
-        return {row["output"]: Record(**{**row, "warnings": tuple(row["warnings"])}) for row in rows}
+        return {resolved(row["output"]): Record(**{**row, "warnings": tuple(row["warnings"])}) for row in rows}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 
 
 def _write_record(folder: Path, records: Sequence[Record]) -> None:
-    rows: list[dict[str, Any]] = [dataclasses.asdict(record) for record in records]
+    # Paths as they are from every folder: the next batch may be started elsewhere.
+    rows: list[dict[str, Any]] = [
+        dataclasses.asdict(r) | {"scan": os.path.abspath(r.scan), "output": os.path.abspath(r.output)} for r in records
+    ]
     write_json(folder / "batch.json", rows)
     columns = [f.name for f in dataclasses.fields(Record) if f.name not in ("fingerprint", "details")]
     with atomic(folder / "batch.csv", ".csv") as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:

@@ -31,7 +31,7 @@ def denoise(options: argparse.Namespace) -> int:
     scanjob.load_model(options.model)
     reports, failed = [], []
     for job in jobs:
-        name = Path(job.scan).name
+        name = Path(job.scan).name or job.scan
         reporter = Reporter(options.quiet, f"{name}: " if len(jobs) > 1 else "")
         try:
             report = scanjob.run(job, reporter)

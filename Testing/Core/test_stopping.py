@@ -89,7 +89,7 @@ def test_a_stopped_batch_leaves_no_process_and_forgets_nothing(number, running):
         process.send_signal(getattr(signal, number))
     code = process.wait(60)
     wait_for(lambda: not any(map(alive, workers)), 30)
-    assert [row["state"] for row in json.loads((out / "batch.json").read_text())] == ["done"]
+    assert [row["state"] for row in json.loads((out / "batch.json").read_text())] == ["done"] + ["waiting"] * 4
     if number != "SIGKILL":
         assert code == {"SIGINT": 1, "SIGTERM": TERMINATED}[number]
         assert sorted(p.name for p in out.iterdir()) == ["a.nrrd", "batch.csv", "batch.json"]
