@@ -243,7 +243,7 @@ def _finished(frame: Scan, axis: int, result: Result, job: ScanJob) -> _Frame:
     from C2SCore import quality
 
     level = result.levels if result.levels.ndim == 3 else result.sigma
-    checks = quality.residual_checks(np.moveaxis(frame.voxels, axis, 0), result.estimate, level)
+    checks = quality.residual_checks(np.moveaxis(frame.voxels, axis, 0), result.estimate, level, job.detail)
     denoised = np.moveaxis(result.denoised, 0, axis)
     facts = {"noise": result.noise, "device": result.device, "seconds": result.seconds}
     return _Frame(

@@ -54,10 +54,11 @@ def test_denoise_writes_everything_on_the_same_grid(scan_file, model_file, tmp_p
 
 
 def test_source_dtype_and_detail(scan_file, model_file, tmp_path):
-    whole, all_ = tmp_path / "whole.nrrd", tmp_path / "all.nii.gz"
+    whole, all_, report = tmp_path / "whole.nrrd", tmp_path / "all.nii.gz", tmp_path / "report.json"
     assert c2s("denoise", scan_file, "-o", whole, "--model", model_file, "--dtype", "source", "--quiet") == 0
     assert files.read_one(whole).dtype == np.int16
-    assert c2s("denoise", scan_file, "-o", all_, "--model", model_file, "--detail", 1, "--quiet") == 0
+    assert c2s("denoise", scan_file, "-o", all_, "--model", model_file, "--detail", 1, "--report", report) == 0
+    assert json.loads(report.read_text())["snr_gain_db"] == 0
     np.testing.assert_allclose(files.read_one(all_).voxels, files.read_one(scan_file).voxels, atol=1e-3)
 
 
