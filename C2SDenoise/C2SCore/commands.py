@@ -180,9 +180,14 @@ def evaluate(options: argparse.Namespace) -> int:
     reference = files.read_one(options.reference)
     image = files.read_one(options.image)
     scan.check(reference)
+    scan.check(image)
     messages: list[str] = []
     image = scanjob.on_grid(image, reference, messages)
-    mask = scanjob.on_grid(files.read_one(options.mask), reference, messages).voxels >= 0.5 if options.mask else None
+    mask = None
+    if options.mask:
+        given = files.read_one(options.mask)
+        inside = given.with_voxels(given.voxels != 0)  # before it is resampled, which makes values in between
+        mask = scanjob.on_grid(inside, reference, messages).voxels >= 0.5
     numbers = {
         "psnr": quality.psnr(reference.voxels, image.voxels, mask),
         "ssim": quality.ssim(reference.voxels, image.voxels, mask),
