@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from C2SCore.model import Model
 
 Progress = Callable[[str, int, int], None]
+Level = str | float | np.ndarray  # "auto", a number, or a map
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class ScanJob:
     scan, output : where from and where to (see `files.read` and `files.write`).
     model : a name or a file.
     auxiliary : scans of the model's further contrasts, in the order of its card.
-    sigma : `auto`, a number in the scan's unit, or the path of a noise map.
+    sigma : `auto`, a number in the scan's unit, or the path of a noise map, of one frame or as many as the scan has.
     noise, detail, device : see `denoising.Options`.
     adapt : minutes of training on the scan itself beforehand; 0 for none.
     residual, uncertainty, report : further outputs; empty for none.
@@ -116,8 +117,8 @@ def run(job: ScanJob, progress: Progress | None = None, cancelled: Callable[[], 
     axis = scan.slice_axis(frames[0].spacing, frames[0].voxels.shape)
     helpers = [on_grid(files.read_one(path), frames[0], messages) for path in job.auxiliary]
     auxiliary = [np.moveaxis(helper.voxels, axis, 0) for helper in helpers]
+    levels = _levels(job.sigma, frames, axis, messages)
     options = denoising.Options(
-        sigma=_sigma(job.sigma, frames[0], axis, messages),
         sigma_limit=noise.repeated_sigma([frame.voxels for frame in frames]),
         noise=job.noise,
         detail=job.detail,
@@ -133,11 +134,12 @@ def run(job: ScanJob, progress: Progress | None = None, cancelled: Callable[[], 
             "Give them in that order, if the names are right."
         )
     if job.adapt:
-        model = adapted(model, frames, axis, auxiliary, options, job.adapt, progress, cancelled)
+        model = adapted(model, frames, axis, auxiliary, levels, options, job.adapt, progress, cancelled)
     done: list[_Frame] = []
     total = len(frames)
     while frames:  # a source is let go as soon as its result is there: memory stays near that of the scan
         frame = frames.pop(0)
+        options = dataclasses.replace(options, sigma=levels.pop(0))
         label = f"frame {len(done) + 1}/{total}: " if total > 1 else ""
         slices = np.moveaxis(frame.voxels, axis, 0)
         result = denoising.denoise(slices, model, options, auxiliary, _prefixed(progress, label), cancelled)
@@ -186,31 +188,29 @@ def adapted(
     frames: list[Scan],
     axis: int,
     auxiliary: list[np.ndarray],
+    levels: Sequence[Level],
     options: Any,
     minutes: float,
     progress: Progress,
     cancelled: Callable[[], bool] | None,
 ) -> Model:
     """The model after some minutes of training on the scan itself, which needs no clean image; `auxiliary` has its
-    slices first, those of the frames lie along `axis`.
+    slices first, those of the frames lie along `axis`; `levels` are their noise.
     """
     from C2SCore import config, events, training
     from C2SCore import model as models
     from C2SCore.patches import Case
 
-    sigma: Any = None if isinstance(options.sigma, str) else options.sigma
-    if isinstance(sigma, np.ndarray) and sigma.ndim == 3:
-        sigma = np.median(sigma, axis=(1, 2))
     cases = [
         Case(
             frame.name,
             np.moveaxis(frame.voxels, axis, 0),
             auxiliary,
-            sigma,
+            _of_slices(level),
             group=frames[0].name,
             limit=options.sigma_limit,
         )
-        for frame in frames
+        for frame, level in zip(frames, levels, strict=True)
     ]
     recipe = config.preset("quick").replace(neighbours=model.denoiser.neighbours, minutes=minutes, steps=10_000_000)
 
@@ -233,10 +233,25 @@ def adapted(
         return models.load(path)
 
 
-def _sigma(given: str | float, fixed: Scan, axis: int, messages: list[str]) -> str | float | np.ndarray:
+def _of_slices(level: Level) -> Any:
+    """A level as training takes it: one per slice of a map, None for what is to be measured."""
+    if isinstance(level, str):
+        return None
+    return np.median(level, axis=(1, 2)) if isinstance(level, np.ndarray) else level
+
+
+def _levels(given: str | float, frames: Sequence[Scan], axis: int, messages: list[str]) -> list[Level]:
+    """The noise of every frame; a map may have as many frames as the scan, or one for all of them."""
     if isinstance(given, (int, float)) or given == "auto":
-        return given
-    return np.moveaxis(on_grid(files.read_one(given), fixed, messages).voxels, axis, 0)
+        return [given] * len(frames)
+    maps = files.read(given)
+    if len(maps) not in (1, len(frames)):
+        raise UserError(
+            f"The noise map {given} has {len(maps)} frames, the scan {len(frames)}; a map has as many as the scan, or "
+            "one. Save the frames that are meant."
+        )
+    levels: list[Level] = [np.moveaxis(on_grid(m, frames[0], messages).voxels, axis, 0) for m in maps]
+    return levels if len(levels) > 1 else levels * len(frames)
 
 
 def _finished(frame: Scan, axis: int, result: Result, job: ScanJob) -> _Frame:

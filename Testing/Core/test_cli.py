@@ -165,6 +165,19 @@ def test_noise_map(scan_file, model_file, tmp_path):
     np.testing.assert_allclose(a, b, rtol=0.02, atol=2)
 
 
+def test_noise_map_of_every_frame(model_file, tmp_path, capsys, quick):
+    scans = [make_scan(0), make_scan(1)]
+    series = files.write(scans, tmp_path / "series.nii.gz")
+    maps = [s.with_voxels(np.full(s.voxels.shape, level)) for s, level in zip(scans, (40, 80))]
+    levels = files.write(maps, tmp_path / "map.nii.gz")
+    report = tmp_path / "report.json"
+    run = ("denoise", series, "-o", tmp_path / "o.nii.gz", "--model", model_file, "--report", report, "--sigma")
+    assert c2s(*run, levels, "--adapt", 0.01) == 0
+    assert [frame["sigma"] for frame in json.loads(report.read_text())["frames"]] == [40, 80]
+    assert c2s(*run, files.write([*maps, maps[0]], tmp_path / "three.nii.gz")) == 1
+    assert "has 3 frames, the scan 2" in capsys.readouterr().err
+
+
 def test_adapting_changes_the_result(scan_file, model_file, tmp_path, quick):
     for name, minutes in (("plain", 0), ("adapted", 0.01)):
         run = ("denoise", scan_file, "-o", tmp_path / f"{name}.nrrd", "--model", model_file, "--adapt", minutes)
@@ -336,6 +349,11 @@ def test_evaluate(tmp_path, capsys):
     assert c2s(*run, "--mask", tmp_path / "m.nrrd") == 0
     inside = reference.voxels[reference.voxels > 0]
     assert f"PSNR {20 * np.log10(np.ptp(inside) / 100):.2f} dB" in capsys.readouterr().out
+    small = reference.with_voxels(np.where(reference.voxels > 0, 0.2, 0))
+    assert c2s(*run, "--mask", files.write(small, tmp_path / "small.nrrd")) == 0
+    assert f"PSNR {20 * np.log10(np.ptp(inside) / 100):.2f} dB" in capsys.readouterr().out
+    assert c2s("evaluate", "--image", write_nan(tmp_path / "nan.nrrd"), "--reference", tmp_path / "r.nrrd") == 2
+    assert "NaN" in capsys.readouterr().err
     assert c2s("evaluate", "--image", tmp_path / "r.nrrd", "--reference", tmp_path / "r.nrrd", "--json") == 0
     assert json.loads(capsys.readouterr().out)["psnr"] is None  # infinite, which JSON does not know
 
