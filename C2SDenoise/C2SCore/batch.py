@@ -15,8 +15,8 @@ import multiprocessing
 import os
 import traceback
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -203,7 +203,7 @@ def _in_processes(jobs: Sequence[ScanJob], workers: int) -> Generator[Record, No
         finished = set()
         with _pool(min(workers, len(now)), threads) as pool:
             futures = {pool.submit(_run_in_pool, job): job for job in now}
-            for future in as_completed(futures):
+            for future in _as_they_end(futures):
                 job = futures[future]
                 try:
                     record = future.result()
@@ -215,6 +215,14 @@ def _in_processes(jobs: Sequence[ScanJob], workers: int) -> Generator[Record, No
                 yield record
         waiting = [job for job in waiting if job.output not in finished]
         alone = True
+
+
+def _as_they_end(futures: Iterable[Future[Record]]) -> Iterator[Future[Record]]:
+    waiting = set(futures)
+    while waiting:
+        # Ctrl-C on Windows is not heard during a wait, only between two.
+        done, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
+        yield from done
 
 
 @contextmanager

@@ -143,6 +143,8 @@ def batch(options: argparse.Namespace) -> int:
     def listen(record: Record, done: int, total: int) -> None:
         if not options.quiet:
             _say(f"{done}/{total} {record.state}: {record.scan}" + (f": {record.error}" if record.error else ""))
+        if options.debug and record.details:
+            _say(record.details)
 
     records = batches.run(
         jobs,
