@@ -160,7 +160,9 @@ def build_parser() -> argparse.ArgumentParser:
 def _denoising_arguments(parser: argparse.ArgumentParser) -> None:
     """What `denoise` and `batch` share."""
     parser.add_argument("--model", default="default", metavar="NAME|FILE")
-    parser.add_argument("--aux", nargs="+", default=[], metavar="SCAN", help="the model's further contrasts, in order")
+    parser.add_argument(
+        "--aux", nargs="+", default=[], metavar="SCAN", help="the model's further contrasts of one scan, in order"
+    )
     parser.add_argument(
         "--sigma", default="auto", metavar="auto|NUMBER|MAP", help="noise level in the scan's unit (default: measured)"
     )
