@@ -10,7 +10,7 @@ from pathlib import Path
 from C2SCore import dicom
 from C2SCore.errors import UserError
 from C2SCore.files import split_part
-from C2SCore.images import suffix_of
+from C2SCore.images import WRITABLE, suffix_of
 
 _DETACHED = {".mhd": re.compile(r"^\s*ElementDataFile\s*=(.*)", re.I), ".nhdr": re.compile(r"^data ?file:(.*)", re.I)}
 
@@ -70,6 +70,12 @@ def check_outputs(inputs: Iterable[str | Path], outputs: Iterable[str | Path]) -
         if resolved(path) in named:
             raise UserError(f"{path} is named for two outputs; each needs its own file. Change one of them.")
         named.add(resolved(path))
+
+
+def check_image_name(path: str | Path) -> None:
+    """Raises `UserError` for an output that no image format has the extension of."""
+    if suffix_of(path) not in WRITABLE:
+        raise UserError(f"The output {path} must end in one of {', '.join(WRITABLE)}. Change its name.")
 
 
 def _marks(path: str | Path) -> list[Hashable]:

@@ -12,7 +12,7 @@ import numpy as np
 from C2SCore import calibration, files, noise, scan
 from C2SCore.device import choose_device
 from C2SCore.errors import UserError
-from C2SCore.jobfiles import check_outputs
+from C2SCore.jobfiles import check_image_name, check_outputs
 from C2SCore.modellevels import bundled
 from C2SCore.noisemap import span
 from C2SCore.scan import Scan
@@ -31,6 +31,7 @@ def measure(
     if map_path and (repetitions or len(paths) != 1):
         raise UserError("A noise map is written of one scan, without --repetitions. Give one scan.")
     if map_path:
+        check_image_name(map_path)
         check_outputs(paths, [map_path])
         check_writable(map_path)
     if repetitions:

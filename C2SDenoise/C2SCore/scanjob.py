@@ -18,8 +18,7 @@ import numpy as np
 from C2SCore import __version__, contrasts, files, scan
 from C2SCore.card import find_model
 from C2SCore.errors import UserError
-from C2SCore.images import WRITABLE, suffix_of
-from C2SCore.jobfiles import check_outputs
+from C2SCore.jobfiles import check_image_name, check_outputs
 from C2SCore.scan import Scan
 from C2SCore.writing import check_writable, write_json
 
@@ -80,8 +79,7 @@ def check_job(job: ScanJob) -> None:
     if not job.output:
         raise UserError("The output has no name; it must be a file or a folder. Name one.")
     for name in job.images():
-        if suffix_of(name) not in WRITABLE:
-            raise UserError(f"The output {name} must end in one of {', '.join(WRITABLE)}. Change its name.")
+        check_image_name(name)
     check_outputs(job.inputs(), job.outputs())
     for path in job.outputs():
         check_writable(path)

@@ -373,6 +373,8 @@ def test_noise_of_scans_and_of_repetitions(tmp_path, capsys):
     assert "one frame" in capsys.readouterr().err
     assert c2s("noise", scans[0], "--map", tmp_path / "map.nrrd") == 0
     assert files.read_one(tmp_path / "map.nrrd").voxels == pytest.approx(row["sigma"], rel=0.15)
+    assert c2s("noise", scans[0], "--map", tmp_path / "map.png") == 2
+    assert "must end in" in capsys.readouterr().err
     assert c2s("noise", *scans, "--map", tmp_path / "both.nrrd") == 2
     assert "Give one scan" in capsys.readouterr().err
     assert c2s("noise", scans[0], tmp_path / "missing.nrrd", "--json") == 1
