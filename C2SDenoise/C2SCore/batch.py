@@ -1,38 +1,43 @@
 """Many scans: on one machine in several processes, or on a cluster; what fails is recorded and does not stop the rest.
 
 The record (`batch.json` for programs, `batch.csv` for spreadsheets, in the output folder) is rewritten after every
-scan, so that an interrupted batch can be resumed: what is recorded as done with the same settings, from an unchanged
-file, and whose output is still there, is passed over.
+scan, so that an interrupted batch can be resumed: what is recorded as done with the same settings, from unchanged
+files, and whose output is still there, is passed over. Earlier records stay as long as their outputs are there.
 """
 
 from __future__ import annotations
 
 import csv
 import dataclasses
+import hashlib
 import json
 import multiprocessing
 import os
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from C2SCore import files, scanjob
+from C2SCore import files, scanjob, stopping
 from C2SCore.errors import UserError
 from C2SCore.images import WRITABLE, stem_of, suffix_of
+from C2SCore.jobfiles import files_of, resolved, resolved_scan
 from C2SCore.scanjob import ScanJob
+from C2SCore.terminal import told
 from C2SCore.writing import atomic, check_writable, write_json
 
-DONE, FAILED, SKIPPED = "done", "failed", "skipped"
+DONE, FAILED, SKIPPED, WAITING = "done", "failed", "skipped", "waiting"
 _DIED = "Its process died, as a rule for lack of memory. Use fewer workers, or a machine with more memory."
 
 
 @dataclass(frozen=True)
 class Record:
-    """What became of one scan; `state` is done, failed or skipped (done by an earlier batch)."""
+    """What became of one scan; `state` is done, failed, skipped (done by an earlier batch) or waiting."""
 
     scan: str
     output: str
@@ -52,6 +57,8 @@ class Record:
 def output_name(path: str | Path) -> str:
     """A file name for the result of a scan: its own, with its format where that can be written, else `.nrrd`."""
     file, part = files.split_part(path)
+    if file.name in ("", ".."):  # as in `.`
+        file = file.resolve()
     suffix = suffix_of(file)
     known = suffix in WRITABLE or suffix in (".nhdr", ".mhd", ".h5", ".hdf5", ".dcm")
     name = stem_of(file) if known else file.name
@@ -61,30 +68,53 @@ def output_name(path: str | Path) -> str:
 def plan(inputs: Sequence[str | Path], folder: str | Path, template: ScanJob) -> list[ScanJob]:
     """One job per scan in `inputs` (scans, and folders that are searched); the output tree mirrors that of the folders.
 
-    Raises `UserError` if nothing is found, or two scans would be written to one file.
+    A scan that is met twice is done once, and what an earlier batch wrote to `folder` is no scan. Raises `UserError` if
+    nothing is found, two scans would be written to one file, or an output would replace an input.
     """
+    if not str(folder):
+        raise UserError("The output folder has no name. Name a folder.")
     folder = Path(folder)
-    found: list[tuple[Path, Path]] = []  # scan, folder of its output
-    for entry in map(Path, inputs):
-        if not entry.is_dir() or files.is_scan(entry):
-            found.append((entry, folder))
-            continue
-        for path in files.find_scans(entry):
-            inside = files.split_part(path)[0].parent.relative_to(entry)
-            if not path.absolute().is_relative_to(folder.absolute()):  # an output folder below the input
-                found.append((path, folder / inside))
+    found: dict[str, tuple[Path, Path]] = {}  # scan, folder of its output
+    for path, inside in _scans(inputs, set(_read_record(folder))):
+        found.setdefault(resolved_scan(path), (path, folder / inside))
     if not found:
         raise UserError(f"No scan was found in {', '.join(map(str, inputs))}; one is needed. Check the paths.")
-    jobs: dict[str, ScanJob] = {}
+    jobs = [
+        dataclasses.replace(template, scan=str(path), output=str(output))
+        for path, output in _with_outputs(list(found.values()))
+    ]
+    scanjob.check_together(jobs)
+    return jobs
+
+
+def _scans(inputs: Sequence[str | Path], results: set[str]) -> Iterator[tuple[Path, Path]]:
+    """Every scan, with its place in the folder in which it was found; `results` of an earlier batch are no scans."""
+    for entry in map(Path, inputs):
+        if not entry.is_dir():
+            yield entry, Path()
+            continue
+        for path in files.find_scans(entry):
+            place = files.split_part(path)[0]
+            if resolved_scan(path) not in results:
+                yield path, Path() if place == entry else place.parent.relative_to(entry)
+
+
+def _with_outputs(found: Sequence[tuple[Path, Path]]) -> Iterator[tuple[Path, Path]]:
+    """Scans with their outputs; where two would meet, the name tells the format of the source."""
+    counts = Counter(os.path.normcase(place / output_name(path)) for path, place in found)
+    taken: dict[str, Path] = {}
     for path, place in found:
-        output = str(place / output_name(path))
-        if output in jobs:
+        output = place / output_name(path)
+        source = suffix_of(files.split_part(path)[0])
+        if counts[os.path.normcase(output)] > 1 and source and source != suffix_of(output):
+            output = place / f"{stem_of(output)}_{source[1:]}{suffix_of(output)}"
+        other = taken.setdefault(os.path.normcase(output), path)
+        if other is not path:
             raise UserError(
-                f"{jobs[output].scan} and {path} would both be written to {output}; names must differ. "
+                f"{other} and {path} would both be written to {output}; names must differ. "
                 "Give the folder above them, or run them one by one."
             )
-        jobs[output] = dataclasses.replace(template, scan=str(path), output=output)
-    return list(jobs.values())
+        yield path, output
 
 
 def run(
@@ -106,30 +136,39 @@ def run(
     folder = Path(folder)
     check_writable(folder / "batch.json")
     scanjob.load_model(jobs[0].model)  # fails here once, and not for every scan
-    before = _read_record(folder) if resume else {}
+    before = _read_record(folder)
     records: dict[str, Record] = {}
-    waiting = []
-    for job in jobs:
-        old = before.get(job.output)
-        if old and old.state != FAILED and old.fingerprint == fingerprint(job) and Path(job.output).is_file():
-            records[job.output] = dataclasses.replace(old, state=SKIPPED)
-        else:
-            waiting.append(job)
-    for record in list(records.values()):
-        listen(record, len(records), len(jobs))
-    if scheduler:
-        results = _on_cluster(waiting, scheduler)
-    elif workers > 1:
-        results = _in_processes(waiting, workers)
-    else:
-        results = map(run_one, waiting)
-    for record in results:
-        records[record.output] = record
-        _write_record(folder, [records[j.output] for j in jobs if j.output in records])
-        listen(record, len(records), len(jobs))
+    for job in jobs if resume else ():
+        old = before.get(resolved(job.output))
+        if old and old.state in (DONE, SKIPPED) and Path(job.output).is_file() and old.fingerprint == fingerprint(job):
+            records[job.output] = dataclasses.replace(old, scan=job.scan, output=job.output, state=SKIPPED)
+    for n, record in enumerate(list(records.values()), 1):
+        listen(record, n, len(jobs))
+    waiting = [job for job in jobs if job.output not in records]
+    again = {resolved(job.output) for job in jobs}
+    others = [old for name, old in before.items() if name not in again and Path(name).is_file()]
+
+    def write() -> None:
+        ours = [records.get(job.output) or Record(job.scan, job.output, WAITING) for job in jobs]
+        _write_record(folder, [*others, *ours])
+
+    with closing(_results(waiting, workers, scheduler)) as results:  # when stopped, its processes end at once
+        for record in results:
+            records[record.output] = record
+            write()
+            listen(record, len(records), len(jobs))
     if not waiting:
-        _write_record(folder, [records[j.output] for j in jobs])
+        write()
     return [records[job.output] for job in jobs]
+
+
+def _results(jobs: Sequence[ScanJob], workers: int, scheduler: str) -> Generator[Record, None, None]:
+    if scheduler:
+        yield from _on_cluster(jobs, scheduler)
+    elif workers > 1:
+        yield from _in_processes(jobs, workers)
+    else:
+        yield from map(run_one, jobs)
 
 
 def run_one(job: ScanJob) -> Record:
@@ -137,24 +176,25 @@ def run_one(job: ScanJob) -> Record:
     try:
         mark = fingerprint(job)
         report = scanjob.run(job)
-    except UserError as error:
-        return Record(job.scan, job.output, FAILED, str(error))
     except Exception as error:  # one scan must not stop the others
-        return Record(job.scan, job.output, FAILED, f"{type(error).__name__}: {error}", traceback.format_exc())
+        details = "" if isinstance(error, UserError) else traceback.format_exc()
+        return Record(job.scan, job.output, FAILED, told(error), details)
     kept = {f.name: report[f.name] for f in dataclasses.fields(Record) if f.name in report}
     return Record(**(kept | {"state": DONE, "fingerprint": mark, "warnings": tuple(report["warnings"])}))
 
 
 def fingerprint(job: ScanJob) -> str:
-    """Changes with the settings and with the size or time of the scan's file; empty if there is no such file."""
+    """Changes with the settings, and with the size or time of any file that is read; empty if one is not there."""
     try:
-        facts = files.split_part(job.scan)[0].stat()
+        facts = [(path.name, path.stat()) for scan in job.inputs() for path in files_of(scan)]
     except OSError:
         return ""
-    return json.dumps([dataclasses.asdict(job), facts.st_size, facts.st_mtime_ns])
+    read = [(name, fact.st_size, fact.st_mtime_ns) for name, fact in facts]
+    text = json.dumps([dataclasses.asdict(_absolute(job)), read])
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
-def _in_processes(jobs: Sequence[ScanJob], workers: int) -> Iterator[Record]:
+def _in_processes(jobs: Sequence[ScanJob], workers: int) -> Generator[Record, None, None]:
     """Jobs in a pool of fresh processes. One that dies (out of memory) breaks the pool: the rest go on one by one."""
     waiting, alone = list(jobs), False
     threads = max(1, _cores() // workers)
@@ -162,8 +202,8 @@ def _in_processes(jobs: Sequence[ScanJob], workers: int) -> Iterator[Record]:
         now = waiting[:1] if alone else waiting
         finished = set()
         with _pool(min(workers, len(now)), threads) as pool:
-            futures = {pool.submit(run_one, job): job for job in now}
-            for future in as_completed(futures):
+            futures = {pool.submit(_run_in_pool, job): job for job in now}
+            for future in _as_they_end(futures):
                 job = futures[future]
                 try:
                     record = future.result()
@@ -177,11 +217,37 @@ def _in_processes(jobs: Sequence[ScanJob], workers: int) -> Iterator[Record]:
         alone = True
 
 
-def _pool(workers: int, threads: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _set_threads, (threads,))
+def _as_they_end(futures: Iterable[Future[Record]]) -> Iterator[Future[Record]]:
+    waiting = set(futures)
+    while waiting:
+        # Ctrl-C on Windows is not heard during a wait, only between two.
+        done, waiting = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
+        yield from done
 
 
-def _set_threads(threads: int) -> None:
+@contextmanager
+def _pool(workers: int, threads: int) -> Iterator[ProcessPoolExecutor]:
+    """Left by an error, Ctrl-C or SIGTERM, it ends its processes; the executor itself would first do all jobs."""
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _prepare, (threads,))
+    try:
+        yield pool
+    except BaseException:
+        processes = list((pool._processes or {}).values())
+        pool.shutdown(wait=False, cancel_futures=True)
+        stopping.end_all(processes)
+        raise
+    pool.shutdown()
+
+
+def _run_in_pool(job: ScanJob) -> Record:
+    try:
+        return run_one(job)
+    except SystemExit as end:  # the executor would take it for the job's result, and begin the next
+        os._exit(int(end.code or 0))
+
+
+def _prepare(threads: int) -> None:
+    stopping.follow_parent()
     import torch
 
     torch.set_num_threads(threads)
@@ -235,16 +301,19 @@ def _absolute(job: ScanJob) -> ScanJob:
 
 
 def _read_record(folder: Path) -> dict[str, Record]:
-    """The record of an earlier batch by output; empty if there is none or it cannot be read."""
+    """The record of earlier batches by `resolved` output; empty if there is none or it cannot be read."""
     try:
         rows = json.loads((folder / "batch.json").read_text(encoding="utf-8"))
-        return {row["output"]: Record(**{**row, "warnings": tuple(row["warnings"])}) for row in rows}
+        return {resolved(row["output"]): Record(**{**row, "warnings": tuple(row["warnings"])}) for row in rows}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 
 
 def _write_record(folder: Path, records: Sequence[Record]) -> None:
-    rows: list[dict[str, Any]] = [dataclasses.asdict(record) for record in records]
+    # Paths as they are from every folder: the next batch may be started elsewhere.
+    rows: list[dict[str, Any]] = [
+        dataclasses.asdict(r) | {"scan": os.path.abspath(r.scan), "output": os.path.abspath(r.output)} for r in records
+    ]
     write_json(folder / "batch.json", rows)
     columns = [f.name for f in dataclasses.fields(Record) if f.name not in ("fingerprint", "details")]
     with atomic(folder / "batch.csv", ".csv") as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:

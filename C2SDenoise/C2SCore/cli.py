@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 from C2SCore import __version__
 from C2SCore.errors import Cancelled, UserError
+from C2SCore.stopping import terminated_in_order
+from C2SCore.terminal import told
 from C2SCore.threads import share_cores
 
 EPILOG = """A scan is a NIfTI, NRRD, MetaImage or DICOM file, a folder with a DICOM series, or M4Raw or fastMRI HDF5
@@ -21,6 +23,9 @@ EPILOG = """A scan is a NIfTI, NRRD, MetaImage or DICOM file, a folder with a DI
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
     share_cores()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a name that the console cannot show must not stop the work
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["worker"]:  # before anything that costs time: Slicer waits for it
         from C2SCore import worker
@@ -30,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from C2SCore import commands
 
     try:
-        return int(getattr(commands, options.command.replace("-", "_"))(options))
+        with terminated_in_order():
+            return int(getattr(commands, options.command.replace("-", "_"))(options))
     except UserError as error:
         return _failed(str(error), options.debug, 2)
     except Cancelled as stopped:
@@ -42,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     except Exception as error:
         hint = "" if options.debug else " (a fault of the program; --debug shows where)"
-        return _failed(f"{type(error).__name__}: {error}{hint}", options.debug, 1)
+        return _failed(f"{told(error)}{hint}", options.debug, 1)
 
 
 def _failed(message: str, debug: bool, code: int) -> int:
@@ -154,7 +160,9 @@ def build_parser() -> argparse.ArgumentParser:
 def _denoising_arguments(parser: argparse.ArgumentParser) -> None:
     """What `denoise` and `batch` share."""
     parser.add_argument("--model", default="default", metavar="NAME|FILE")
-    parser.add_argument("--aux", nargs="+", default=[], metavar="SCAN", help="the model's further contrasts, in order")
+    parser.add_argument(
+        "--aux", nargs="+", default=[], metavar="SCAN", help="the model's further contrasts of one scan, in order"
+    )
     parser.add_argument(
         "--sigma", default="auto", metavar="auto|NUMBER|MAP", help="noise level in the scan's unit (default: measured)"
     )

@@ -9,11 +9,12 @@ import argparse
 import dataclasses
 import json
 import sys
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from C2SCore.errors import UserError
-from C2SCore.terminal import Reporter, table
+from C2SCore.terminal import Reporter, table, told
 
 if TYPE_CHECKING:
     from C2SCore.batch import Record
@@ -29,26 +30,27 @@ def denoise(options: argparse.Namespace) -> int:
     choose_device(options.device)
     scanjob.load_model(options.model)
     reports, failed = [], []
-    for n, job in enumerate(jobs):
-        name = Path(job.scan).name
+    for job in jobs:
+        name = Path(job.scan).name or job.scan
         reporter = Reporter(options.quiet, f"{name}: " if len(jobs) > 1 else "")
         try:
             report = scanjob.run(job, reporter)
-        except UserError as error:
-            failed.append({"scan": job.scan, "error": str(error)})
-            _say(f"c2s: {name}: {error}" if len(jobs) > 1 else f"c2s: {error}")
+        except Exception as error:  # one scan must not stop the others
+            reporter.close()
+            failed.append({"scan": job.scan, "error": told(error)})
             if options.debug:
-                raise
+                traceback.print_exc()
+            _say(f"c2s: {name}: {told(error)}" if len(jobs) > 1 else f"c2s: {told(error)}")
             continue
         finally:
             reporter.close()
         reports.append(report)
         if not options.json:
             print(_summary(report))
-        if n == len(jobs) - 1 and len(jobs) > 1 and not options.json:
-            print(f"{len(reports)} of {len(jobs)} scans denoised")
     if options.json:
         _print_json({"scans": reports, batch.FAILED: failed})
+    elif len(jobs) > 1:
+        print(f"{len(reports)} of {len(jobs)} scans denoised")
     return 1 if failed else 0
 
 
@@ -84,6 +86,7 @@ def _denoise_jobs(options: argparse.Namespace) -> list[ScanJob]:
         )
         scanjob.check_job(job)
         jobs.append(job)
+    scanjob.check_together(jobs)
     return jobs
 
 
@@ -140,6 +143,8 @@ def batch(options: argparse.Namespace) -> int:
     def listen(record: Record, done: int, total: int) -> None:
         if not options.quiet:
             _say(f"{done}/{total} {record.state}: {record.scan}" + (f": {record.error}" if record.error else ""))
+        if options.debug and record.details:
+            _say(record.details)
 
     records = batches.run(
         jobs,
@@ -177,9 +182,14 @@ def evaluate(options: argparse.Namespace) -> int:
     reference = files.read_one(options.reference)
     image = files.read_one(options.image)
     scan.check(reference)
+    scan.check(image)
     messages: list[str] = []
     image = scanjob.on_grid(image, reference, messages)
-    mask = scanjob.on_grid(files.read_one(options.mask), reference, messages).voxels >= 0.5 if options.mask else None
+    mask = None
+    if options.mask:
+        given = files.read_one(options.mask)
+        inside = given.with_voxels(given.voxels != 0)  # before it is resampled, which makes values in between
+        mask = scanjob.on_grid(inside, reference, messages).voxels >= 0.5
     numbers = {
         "psnr": quality.psnr(reference.voxels, image.voxels, mask),
         "ssim": quality.ssim(reference.voxels, image.voxels, mask),
@@ -198,7 +208,7 @@ def noise(options: argparse.Namespace) -> int:
     """sigma, signal and SNR of every frame, or of repetitions by their difference."""
     from C2SCore import noisecommand
 
-    rows, failed = noisecommand.measure(options.scans, options.repetitions, options.map or "")
+    rows, failed = noisecommand.measure(options.scans, options.repetitions, options.map or "", options.debug)
     if options.json:
         _print_json({"scans": rows, "failed": failed})
     elif rows:
@@ -250,7 +260,12 @@ def _line(value: Any) -> str:
 
 
 def _print_json(values: Any) -> None:
-    print(json.dumps(_finite(values), indent=2, ensure_ascii=False))
+    text = json.dumps(_finite(values), indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(_finite(values), indent=2)  # as JSON writes what the stream cannot hold
+    print(text)
 
 
 def _finite(values: Any) -> Any:

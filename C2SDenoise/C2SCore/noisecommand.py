@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -11,23 +12,27 @@ import numpy as np
 from C2SCore import calibration, files, noise, scan
 from C2SCore.device import choose_device
 from C2SCore.errors import UserError
+from C2SCore.jobfiles import check_image_name, check_outputs
 from C2SCore.modellevels import bundled
 from C2SCore.noisemap import span
 from C2SCore.scan import Scan
+from C2SCore.terminal import told
 from C2SCore.writing import check_writable
 
 
 def measure(
-    paths: Sequence[str], repetitions: bool, map_path: str = ""
+    paths: Sequence[str], repetitions: bool, map_path: str = "", debug: bool = False
 ) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
     """Rows (scan, name, sigma, signal, snr, kind), and the scans that failed (scan, error).
 
     With `repetitions`, all frames of all scans repeat each other and give one row; anything wrong raises `UserError`.
-    `map_path`: where the noise map of one scan is written, in its unit.
+    `map_path`: where the noise map of one scan is written, in its unit. `debug` shows where an error arose.
     """
     if map_path and (repetitions or len(paths) != 1):
         raise UserError("A noise map is written of one scan, without --repetitions. Give one scan.")
     if map_path:
+        check_image_name(map_path)
+        check_outputs(paths, [map_path])
         check_writable(map_path)
     if repetitions:
         return [_from_repetitions(paths)], []
@@ -49,8 +54,10 @@ def measure(
                     maps.append(frame.with_voxels(np.moveaxis(whole, 0, axis)))
             if map_path:
                 files.write(maps, map_path)
-        except UserError as error:
-            failed.append({"scan": str(path), "error": str(error)})
+        except Exception as error:  # one scan must not stop the others
+            failed.append({"scan": str(path), "error": told(error)})
+            if debug:
+                traceback.print_exc()
     return rows, failed
 
 

@@ -95,8 +95,14 @@ def ssim(
     return total / int(inside.sum())
 
 
-def residual_checks(source: np.ndarray, denoised: np.ndarray, sigma: float | np.ndarray) -> dict[str, Any]:
-    """`ResidualChecks` as a dict, for a scan (K, J, I), its denoised version, and its noise (a number or a map)."""
+def residual_checks(
+    source: np.ndarray, denoised: np.ndarray, sigma: float | np.ndarray, kept: float = 0.0
+) -> dict[str, Any]:
+    """`ResidualChecks` as a dict, for a scan (K, J, I), its denoised version, and its noise (a number or a map).
+
+    With `kept`, the numbers are those of denoised + kept (source - denoised), the detail line; the verdict is that of
+    `denoised`, whose residual is the same but for its scale, and which has no noise that would pass for detail.
+    """
     if source.shape != denoised.shape or np.shape(sigma) not in ((), source.shape):
         raise UserError(f"Scan {source.shape}, result {denoised.shape} and noise map must be of the same shape.")
     count = max(_SLICES, _VOXELS // source[0].size)
@@ -113,10 +119,12 @@ def residual_checks(source: np.ndarray, denoised: np.ndarray, sigma: float | np.
     typical = float(np.median(sigma[mask])) if isinstance(sigma, np.ndarray) and mask.any() else float(np.mean(sigma))
     spectrum = noise.estimate_spectrum(source, mask)
     expected = (_spectrum_correlation(spectrum.rows), _spectrum_correlation(spectrum.columns))
-    unchanged = typical <= 0 or float(np.abs(residual).max()) <= 1e-3 * typical
+    left = 1 - kept
+    unchanged = typical <= 0 or left * float(np.abs(residual).max()) <= 1e-3 * typical
     if unchanged or mask.sum() < _FEW:
         snr = level / typical if typical > 0 else None
-        verdict, sentence = ("clean", _CLEAN_SENTENCE) if unchanged else ("unknown", _UNKNOWN_SENTENCE)
+        nothing = _CLEAN_SENTENCE if left else _KEPT_SENTENCE
+        verdict, sentence = ("clean", nothing) if unchanged else ("unknown", _UNKNOWN_SENTENCE)
         return asdict(
             ResidualChecks(typical, typical, snr, snr, 0.0, 0.0, (0.0, 0.0), expected, 0.0, 0.0, verdict, sentence)
         )
@@ -124,8 +132,9 @@ def residual_checks(source: np.ndarray, denoised: np.ndarray, sigma: float | np.
     edges, detail = _anatomy_correlations(scaled, denoised, mask)
     removed = float(np.std(scaled[mask])) / (1.0 if isinstance(sigma, np.ndarray) else typical)
     # Both by the same measure, so that anatomy that it mistakes for noise does not pass for noise that was left.
-    seen_before, seen_after = (noise.estimate_sigma(v, mask, spectrum) for v in (source, denoised))
-    expected_error = np.sqrt(max(1 - removed**2, 0.0))
+    shown = denoised + np.float32(kept) * residual
+    seen_before, seen_after = (noise.estimate_sigma(v, mask, spectrum) for v in (source, shown))
+    expected_error = np.sqrt(max(1 - removed**2, 0.0) + (kept * removed) ** 2)  # the two are not correlated
     remaining = typical * float(np.clip(max(seen_after / max(seen_before, 1e-30), expected_error), _FLOOR, 1))
     verdict = "anatomy" if edges > EDGE_LIMIT or detail > DETAIL_LIMIT else "noise"
     checks = ResidualChecks(
@@ -134,7 +143,7 @@ def residual_checks(source: np.ndarray, denoised: np.ndarray, sigma: float | np.
         snr_before=level / typical,
         snr_after=level / remaining,
         snr_gain_db=20 * float(np.log10(typical / remaining)),
-        removed=removed,
+        removed=left * removed,
         residual_autocorrelation=(_lag_one(residual, mask, 1), _lag_one(residual, mask, 2)),
         noise_autocorrelation=expected,
         residual_edge_correlation=edges,
@@ -146,6 +155,7 @@ def residual_checks(source: np.ndarray, denoised: np.ndarray, sigma: float | np.
 
 
 _CLEAN_SENTENCE = "Nothing was removed: there was no noise to be seen, or nothing but background."
+_KEPT_SENTENCE = "Nothing was removed: with a detail of 1 the result is the source."
 _UNKNOWN_SENTENCE = "There is too little tissue to say whether noise or anatomy was removed: look at both yourself."
 _NOISE_SENTENCE = "The residual looks like noise: it does not follow the anatomy."
 _ANATOMY_SENTENCE = (

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from C2SCore import __version__, contrasts, files, scan
+from C2SCore.card import find_model
 from C2SCore.errors import UserError
-from C2SCore.images import WRITABLE, suffix_of
+from C2SCore.jobfiles import check_image_name, check_outputs
 from C2SCore.scan import Scan
 from C2SCore.writing import check_writable, write_json
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from C2SCore.model import Model
 
 Progress = Callable[[str, int, int], None]
+Level = str | float | np.ndarray  # "auto", a number, or a map
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class ScanJob:
     scan, output : where from and where to (see `files.read` and `files.write`).
     model : a name or a file.
     auxiliary : scans of the model's further contrasts, in the order of its card.
-    sigma : `auto`, a number in the scan's unit, or the path of a noise map.
+    sigma : `auto`, a number in the scan's unit, or the path of a noise map, of one frame or as many as the scan has.
     noise, detail, device : see `denoising.Options`.
     adapt : minutes of training on the scan itself beforehand; 0 for none.
     residual, uncertainty, report : further outputs; empty for none.
@@ -58,26 +60,45 @@ class ScanJob:
     report: str = ""
     integers: bool = False
 
-    def outputs(self) -> list[str]:
+    def images(self) -> list[str]:
         """The image files that are written."""
         return [path for path in (self.output, self.residual, self.uncertainty) if path]
+
+    def outputs(self) -> list[str]:
+        """All files that are written."""
+        return [*self.images(), *([self.report] if self.report else [])]
+
+    def inputs(self) -> list[str]:
+        """The scans and the model file that are read."""
+        noise_map = [self.sigma] if isinstance(self.sigma, str) and self.sigma != "auto" else []
+        return [self.scan, *self.auxiliary, *noise_map, str(find_model(self.model))]
 
 
 def check_job(job: ScanJob) -> None:
     """Raises `UserError` for outputs that cannot be written or that would fall on each other or on an input."""
-    for name in job.outputs():
-        if suffix_of(name) not in WRITABLE:
-            raise UserError(f"The output {name} must end in one of {', '.join(WRITABLE)}. Change its name.")
-    every = [Path(p).absolute() for p in (*job.outputs(), job.report) if p]
-    inputs = {files.split_part(p)[0].absolute() for p in (job.scan, *job.auxiliary)}
-    for n, path in enumerate(every):
-        if path in inputs:
-            raise UserError(f"{path} is an input; outputs must not replace inputs. Choose another name.")
-        if path in every[:n]:
-            raise UserError(f"{path} is named for two outputs; each needs its own file. Change one of them.")
+    if not job.output:
+        raise UserError("The output has no name; it must be a file or a folder. Name one.")
+    for name in job.images():
+        check_image_name(name)
+    check_outputs(job.inputs(), job.outputs())
+    for path in job.outputs():
         check_writable(path)
     if job.adapt < 0:
         raise UserError(f"The minutes of adaptation are {job.adapt:g}; they must be 0 or more.")
+
+
+def check_together(jobs: Sequence[ScanJob]) -> None:
+    """Raises `UserError` where an output of one of `jobs` would fall on an input or output of any of them, or one
+    contrast would be taken for all.
+    """
+    if len(jobs) > 1 and jobs[0].auxiliary:
+        raise UserError(
+            f"{jobs[0].auxiliary[0]} is a contrast of one scan, and {len(jobs)} scans were given; each has contrasts "
+            "of its own. Denoise them one by one."
+        )
+    check_outputs(
+        dict.fromkeys(path for job in jobs for path in job.inputs()), (path for job in jobs for path in job.outputs())
+    )
 
 
 def run(job: ScanJob, progress: Progress | None = None, cancelled: Callable[[], bool] | None = None) -> dict[str, Any]:
@@ -94,8 +115,8 @@ def run(job: ScanJob, progress: Progress | None = None, cancelled: Callable[[], 
     axis = scan.slice_axis(frames[0].spacing, frames[0].voxels.shape)
     helpers = [on_grid(files.read_one(path), frames[0], messages) for path in job.auxiliary]
     auxiliary = [np.moveaxis(helper.voxels, axis, 0) for helper in helpers]
+    levels = _levels(job.sigma, frames, axis, messages)
     options = denoising.Options(
-        sigma=_sigma(job.sigma, frames[0], axis, messages),
         sigma_limit=noise.repeated_sigma([frame.voxels for frame in frames]),
         noise=job.noise,
         detail=job.detail,
@@ -111,11 +132,12 @@ def run(job: ScanJob, progress: Progress | None = None, cancelled: Callable[[], 
             "Give them in that order, if the names are right."
         )
     if job.adapt:
-        model = adapted(model, frames, axis, auxiliary, options, job.adapt, progress, cancelled)
+        model = adapted(model, frames, axis, auxiliary, levels, options, job.adapt, progress, cancelled)
     done: list[_Frame] = []
     total = len(frames)
     while frames:  # a source is let go as soon as its result is there: memory stays near that of the scan
         frame = frames.pop(0)
+        options = dataclasses.replace(options, sigma=levels.pop(0))
         label = f"frame {len(done) + 1}/{total}: " if total > 1 else ""
         slices = np.moveaxis(frame.voxels, axis, 0)
         result = denoising.denoise(slices, model, options, auxiliary, _prefixed(progress, label), cancelled)
@@ -164,31 +186,29 @@ def adapted(
     frames: list[Scan],
     axis: int,
     auxiliary: list[np.ndarray],
+    levels: Sequence[Level],
     options: Any,
     minutes: float,
     progress: Progress,
     cancelled: Callable[[], bool] | None,
 ) -> Model:
     """The model after some minutes of training on the scan itself, which needs no clean image; `auxiliary` has its
-    slices first, those of the frames lie along `axis`.
+    slices first, those of the frames lie along `axis`; `levels` are their noise.
     """
     from C2SCore import config, events, training
     from C2SCore import model as models
     from C2SCore.patches import Case
 
-    sigma: Any = None if isinstance(options.sigma, str) else options.sigma
-    if isinstance(sigma, np.ndarray) and sigma.ndim == 3:
-        sigma = np.median(sigma, axis=(1, 2))
     cases = [
         Case(
             frame.name,
             np.moveaxis(frame.voxels, axis, 0),
             auxiliary,
-            sigma,
+            _of_slices(level),
             group=frames[0].name,
             limit=options.sigma_limit,
         )
-        for frame in frames
+        for frame, level in zip(frames, levels, strict=True)
     ]
     recipe = config.preset("quick").replace(neighbours=model.denoiser.neighbours, minutes=minutes, steps=10_000_000)
 
@@ -211,17 +231,32 @@ def adapted(
         return models.load(path)
 
 
-def _sigma(given: str | float, fixed: Scan, axis: int, messages: list[str]) -> str | float | np.ndarray:
+def _of_slices(level: Level) -> Any:
+    """A level as training takes it: one per slice of a map, None for what is to be measured."""
+    if isinstance(level, str):
+        return None
+    return np.median(level, axis=(1, 2)) if isinstance(level, np.ndarray) else level
+
+
+def _levels(given: str | float, frames: Sequence[Scan], axis: int, messages: list[str]) -> list[Level]:
+    """The noise of every frame; a map may have as many frames as the scan, or one for all of them."""
     if isinstance(given, (int, float)) or given == "auto":
-        return given
-    return np.moveaxis(on_grid(files.read_one(given), fixed, messages).voxels, axis, 0)
+        return [given] * len(frames)
+    maps = files.read(given)
+    if len(maps) not in (1, len(frames)):
+        raise UserError(
+            f"The noise map {given} has {len(maps)} frames, the scan {len(frames)}; a map has as many as the scan, or "
+            "one. Save the frames that are meant."
+        )
+    levels: list[Level] = [np.moveaxis(on_grid(m, frames[0], messages).voxels, axis, 0) for m in maps]
+    return levels if len(levels) > 1 else levels * len(frames)
 
 
 def _finished(frame: Scan, axis: int, result: Result, job: ScanJob) -> _Frame:
     from C2SCore import quality
 
     level = result.levels if result.levels.ndim == 3 else result.sigma
-    checks = quality.residual_checks(np.moveaxis(frame.voxels, axis, 0), result.estimate, level)
+    checks = quality.residual_checks(np.moveaxis(frame.voxels, axis, 0), result.estimate, level, job.detail)
     denoised = np.moveaxis(result.denoised, 0, axis)
     facts = {"noise": result.noise, "device": result.device, "seconds": result.seconds}
     return _Frame(

@@ -7,6 +7,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from C2SCore.errors import UserError
+
 LOG_SECONDS = 10.0  # between two lines of one stage in a log
 
 
@@ -54,6 +56,11 @@ def _terminal_tqdm() -> Any:
     except ImportError:
         return None
     return tqdm
+
+
+def told(error: BaseException) -> str:
+    """An error in one line; one that is no `UserError` with its kind."""
+    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
 
 
 def table(rows: Sequence[tuple[str, ...]]) -> str:

@@ -6,13 +6,17 @@ import csv
 import json
 import os
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from phantom import make_scan
+from test_dicom import write_slice
 
 from C2SCore import batch, files, scanjob
 from C2SCore.errors import UserError
+from C2SCore.scan import to_image
 from C2SCore.scanjob import ScanJob
 
 
@@ -38,15 +42,23 @@ def test_plan_mirrors_the_folders(folder, tmp_path):
 
 def test_plan_refuses_what_would_collide(folder, tmp_path):
     with pytest.raises(UserError, match="both be written"):
-        batch.plan([folder / "a.nii.gz", folder / "a.nii.gz"], tmp_path, ScanJob("", ""))
+        batch.plan([folder / "a.nii.gz", files.write(make_scan(1), tmp_path / "a.nii.gz")], "out", ScanJob("", ""))
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="No scan was found"):
         batch.plan([tmp_path / "empty"], tmp_path, ScanJob("", ""))
 
 
 def test_plan_leaves_out_its_own_output(folder):
-    files.write(make_scan(2), folder / "out" / "a.nii.gz")
-    assert len(batch.plan([folder], folder / "out", ScanJob("", ""))) == 3
+    out = folder / "out"
+    files.write(make_scan(2), out / "a.nii.gz")
+    batch._write_record(out, [batch.Record("a", str(out / "a.nii.gz"), batch.DONE)])
+    assert len(batch.plan([folder], out, ScanJob("", ""))) == 3
+
+
+def test_scans_in_the_output_folder_are_scans(folder, tmp_path):
+    assert len(batch.plan([folder], tmp_path, ScanJob("", ""))) == 3
+    with pytest.raises(UserError, match="is an input"):
+        batch.plan([folder], folder, ScanJob("", ""))
 
 
 @pytest.mark.parametrize(
@@ -59,10 +71,41 @@ def test_plan_leaves_out_its_own_output(folder):
         ("study", "study.nrrd"),
         ("study/1.2.3::4.5.6", "1.2.3_4.5.6.nrrd"),
         ("IM.0001", "IM.0001.nrrd"),
+        (".", "place.nrrd"),
+        ("below/..", "place.nrrd"),
     ],
 )
-def test_names_of_outputs(path, name):
+def test_names_of_outputs(path, name, tmp_path, monkeypatch):
+    (tmp_path / "place" / "below").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "place")
     assert batch.output_name(path) == name
+
+
+def test_a_scan_given_twice_is_done_once_and_formats_tell_scans_apart(tmp_path):
+    for name in ("s.mhd", "s.nrrd", "t.mhd"):
+        files.write(make_scan(), (tmp_path / name).with_suffix(".mha")).rename(tmp_path / name)
+    again = tmp_path / ".." / tmp_path.name / "s.mhd"
+    jobs = batch.plan([tmp_path, again], tmp_path / "out", ScanJob("", ""))
+    assert [Path(j.output).name for j in jobs] == ["s_mhd.nrrd", "s.nrrd", "t.nrrd"]
+
+
+def test_everything_in_a_folder_with_dicom_files_is_found(tmp_path, monkeypatch):
+    for series in (1, 2):
+        write_slice(tmp_path / "two" / f"{series}.dcm", np.ones((6, 8)), (0, 0, 0), 1, series=series)
+    assert len(batch.plan([tmp_path / "two"], tmp_path / "out", ScanJob("", ""))) == 2
+    mixed = tmp_path / "mixed"
+    write_slice(mixed / "1.dcm", np.ones((6, 8)), (0, 0, 0), 1)
+    files.write(make_scan(), mixed / "sub" / "extra.nii.gz")
+    monkeypatch.chdir(mixed)
+    jobs = batch.plan(["."], "../out", ScanJob("", ""))
+    assert [Path(j.output).as_posix() for j in jobs] == ["../out/mixed.nrrd", "../out/sub/extra.nii.gz"]
+
+
+def test_one_contrast_is_not_taken_for_all_scans(folder, tmp_path):
+    template = ScanJob("", "", auxiliary=("t2.nrrd",))
+    with pytest.raises(UserError, match="one by one"):
+        batch.plan([folder], tmp_path / "out", template)
+    assert len(batch.plan([folder / "a.nii.gz"], tmp_path / "out", template)) == 1
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -101,6 +144,43 @@ def test_resume_does_only_what_is_left(folder, tmp_path, model_file):
     assert [r.state for r in batch.run(other, out, resume=True)] == ["done"] * 3
 
 
+@pytest.mark.parametrize("changed", ["model", "map", "aux", "raw", "slice"])
+def test_any_file_that_was_read_makes_a_result_out_of_date(changed, tmp_path, model_file):
+    header = tmp_path / "scan.mhd"
+    sitk.WriteImage(to_image(make_scan()), str(header))
+    series = tmp_path / "series"
+    series.mkdir()
+    read = {name: tmp_path / name for name in ("map", "aux")} | {"raw": tmp_path / "scan.raw"}
+    read |= {"model": tmp_path / "own.safetensors", "slice": series / "1"}
+    for name in ("map", "aux", "model"):
+        read[name].write_bytes(b"0")
+    for name in "12":
+        (series / name).write_bytes(bytes(128) + b"DICM")
+    scan = series if changed == "slice" else header
+    job = ScanJob(str(scan), "o.nrrd", model=str(read["model"]), sigma=str(read["map"]), auxiliary=(str(read["aux"]),))
+    before = batch.fingerprint(job)
+    assert before == batch.fingerprint(job) != ""
+    facts = read[changed].stat()
+    os.utime(read[changed], ns=(facts.st_atime_ns, facts.st_mtime_ns + 10**9))
+    assert batch.fingerprint(job) != before
+
+
+def test_resume_from_another_folder_and_with_other_scans(folder, tmp_path, model_file, monkeypatch):
+    (folder / "b.nii.gz").unlink()
+    monkeypatch.chdir(tmp_path)
+    assert [r.state for r in batch.run(batch.plan(["in"], "out", template(model_file)), "out")] == ["done"] * 2
+    monkeypatch.chdir(folder)
+    heard = []
+    jobs = batch.plan(["."], "../out", template(model_file))
+    records = batch.run(jobs, "../out", resume=True, listen=lambda r, done, total: heard.append((done, total)))
+    assert [r.state for r in records] == ["skipped"] * 2
+    assert heard == [(1, 2), (2, 2)]
+    files.write(make_scan(3), folder / "d.nrrd")
+    batch.run(batch.plan(["d.nrrd"], "../out", template(model_file)), "../out", resume=True)
+    rows = json.loads((tmp_path / "out" / "batch.json").read_text())
+    assert [Path(row["scan"]).name for row in rows] == ["a.nii.gz", "c.nrrd", "d.nrrd"]
+
+
 def test_damaged_record_is_no_obstacle(folder, tmp_path, model_file):
     out = tmp_path / "out"
     out.mkdir()
@@ -128,7 +208,7 @@ def die_on_second(job: ScanJob) -> batch.Record:
 
 
 def test_a_process_that_dies_takes_only_its_own_scan_along(monkeypatch):
-    monkeypatch.setattr(batch, "run_one", die_on_second)
+    monkeypatch.setattr(batch, "_run_in_pool", die_on_second)
     jobs = [ScanJob(name, f"{name}.nrrd") for name in ("first", "second", "third", "fourth")]
     records = {r.scan: r for r in batch._in_processes(jobs, 2)}
     assert {name: r.state for name, r in records.items()} == {
@@ -165,3 +245,15 @@ def test_dask_cluster(folder, tmp_path, model_file, monkeypatch):
     assert [r.state for r in records] == ["done", "failed", "done"]
     assert records[0].output == os.path.join("out", "a.nii.gz")
     assert np.isfinite(files.read("out/a.nii.gz")[0].voxels).all()
+
+
+def test_no_output_replaces_the_original_that_a_link_leads_to(folder, tmp_path):
+    link = tmp_path / "link"
+    try:
+        link.symlink_to(folder, target_is_directory=True)
+    except OSError:
+        pytest.skip("links cannot be made here")
+    with pytest.raises(UserError, match="is an input"):
+        batch.plan([link], folder, ScanJob("", ""))
+    with pytest.raises(UserError, match="is an input"):
+        batch.plan([folder], folder / "deep" / "..", ScanJob("", ""))

@@ -54,10 +54,11 @@ def test_denoise_writes_everything_on_the_same_grid(scan_file, model_file, tmp_p
 
 
 def test_source_dtype_and_detail(scan_file, model_file, tmp_path):
-    whole, all_ = tmp_path / "whole.nrrd", tmp_path / "all.nii.gz"
+    whole, all_, report = tmp_path / "whole.nrrd", tmp_path / "all.nii.gz", tmp_path / "report.json"
     assert c2s("denoise", scan_file, "-o", whole, "--model", model_file, "--dtype", "source", "--quiet") == 0
     assert files.read_one(whole).dtype == np.int16
-    assert c2s("denoise", scan_file, "-o", all_, "--model", model_file, "--detail", 1, "--quiet") == 0
+    assert c2s("denoise", scan_file, "-o", all_, "--model", model_file, "--detail", 1, "--report", report) == 0
+    assert json.loads(report.read_text())["snr_gain_db"] == 0
     np.testing.assert_allclose(files.read_one(all_).voxels, files.read_one(scan_file).voxels, atol=1e-3)
 
 
@@ -80,6 +81,50 @@ def test_several_scans_into_a_folder_and_one_of_them_bad(scan_file, model_file, 
     told = capsys.readouterr()
     assert "bad.nrrd" in told.err
     assert "1 of 2 scans denoised" in told.out
+
+
+@pytest.mark.parametrize("debug", [[], ["--debug"]])
+def test_no_fault_of_one_scan_stops_the_others(debug, scan_file, model_file, tmp_path, capsys, monkeypatch):
+    read = files.read
+
+    def fail(path):
+        if "bad" in str(path):
+            raise MemoryError("too large")
+        return read(path)
+
+    monkeypatch.setattr(files, "read", fail)
+    bad = files.write(make_scan(1), tmp_path / "bad.nrrd")
+    last = files.write(make_scan(1), tmp_path / "bad_too.nrrd")
+    run = ("denoise", bad, scan_file, last, "-o", tmp_path / "out", "--model", model_file, "--quiet", *debug)
+    assert c2s(*run, "--json") == 1
+    told = capsys.readouterr()
+    assert [len(v) for v in json.loads(told.out).values()] == [1, 2]
+    assert "bad.nrrd: MemoryError: too large" in told.err
+    assert ("Traceback" in told.err) == bool(debug)
+    assert c2s(*run) == 1
+    assert "1 of 3 scans denoised" in capsys.readouterr().out
+    assert c2s("noise", bad, scan_file, "--json", *debug) == 1
+    told = capsys.readouterr()
+    assert [len(v) for v in json.loads(told.out).values()] == [1, 1]
+    assert ("Traceback" in told.err) == bool(debug)
+
+
+def test_names_that_the_console_cannot_show(scan_file, model_file, tmp_path):
+    named = scan_file.rename(tmp_path / "\u6f22 \U0001f600.nii.gz")
+    for json_too in ([], ["--json"]):
+        words = ["denoise", named, "-o", tmp_path / "out/", "--model", model_file, *json_too]
+        run = subprocess.run(
+            [sys.executable, "-m", "C2SCore", *map(str, words)],
+            env=_environment() | {"PYTHONIOENCODING": "cp1252"},
+            capture_output=True,
+            text=True,
+            encoding="cp1252",
+        )
+        assert run.returncode == 0, run.stderr
+        if json_too:
+            assert json.loads(run.stdout)["scans"][0]["scan"] == str(named)
+        else:
+            assert "\\u6f22" in run.stdout
 
 
 def test_four_dimensions_frame_by_frame(model_file, tmp_path):
@@ -118,6 +163,19 @@ def test_noise_map(scan_file, model_file, tmp_path):
         assert c2s(*run, "--sigma", sigma) == 0
     a, b = (files.read_one(tmp_path / f"{name}_o.nrrd").voxels for name in ("map", "number"))
     np.testing.assert_allclose(a, b, rtol=0.02, atol=2)
+
+
+def test_noise_map_of_every_frame(model_file, tmp_path, capsys, quick):
+    scans = [make_scan(0), make_scan(1)]
+    series = files.write(scans, tmp_path / "series.nii.gz")
+    maps = [s.with_voxels(np.full(s.voxels.shape, level)) for s, level in zip(scans, (40, 80))]
+    levels = files.write(maps, tmp_path / "map.nii.gz")
+    report = tmp_path / "report.json"
+    run = ("denoise", series, "-o", tmp_path / "o.nii.gz", "--model", model_file, "--report", report, "--sigma")
+    assert c2s(*run, levels, "--adapt", 0.01) == 0
+    assert [frame["sigma"] for frame in json.loads(report.read_text())["frames"]] == [40, 80]
+    assert c2s(*run, files.write([*maps, maps[0]], tmp_path / "three.nii.gz")) == 1
+    assert "has 3 frames, the scan 2" in capsys.readouterr().err
 
 
 def test_adapting_changes_the_result(scan_file, model_file, tmp_path, quick):
@@ -194,6 +252,19 @@ def test_several_scans_need_a_folder_and_different_names(scan_file, model_file, 
     assert "Name a folder" in capsys.readouterr().err
     assert c2s("denoise", scan_file, scan_file, "-o", tmp_path / "out", "--model", model_file) == 2
     assert "names must differ" in capsys.readouterr().err
+
+
+def test_one_contrast_for_several_scans_is_refused(scan_file, contrast_model_file, tmp_path, capsys):
+    other = files.write(make_scan(1), tmp_path / "other.nrrd")
+    run = ("denoise", scan_file, other, "-o", tmp_path / "out", "--model", contrast_model_file, "--aux", scan_file)
+    assert c2s(*run) == 2
+    assert "one by one" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["denoise", "batch"])
+def test_an_output_without_a_name_is_refused(command, scan_file, capsys):
+    assert c2s(command, scan_file, "-o", "") == 2
+    assert "has no name" in capsys.readouterr().err
 
 
 def test_pickled_and_truncated_models_are_refused(scan_file, model_file, tmp_path, capsys):
@@ -278,6 +349,11 @@ def test_evaluate(tmp_path, capsys):
     assert c2s(*run, "--mask", tmp_path / "m.nrrd") == 0
     inside = reference.voxels[reference.voxels > 0]
     assert f"PSNR {20 * np.log10(np.ptp(inside) / 100):.2f} dB" in capsys.readouterr().out
+    small = reference.with_voxels(np.where(reference.voxels > 0, 0.2, 0))
+    assert c2s(*run, "--mask", files.write(small, tmp_path / "small.nrrd")) == 0
+    assert f"PSNR {20 * np.log10(np.ptp(inside) / 100):.2f} dB" in capsys.readouterr().out
+    assert c2s("evaluate", "--image", write_nan(tmp_path / "nan.nrrd"), "--reference", tmp_path / "r.nrrd") == 2
+    assert "NaN" in capsys.readouterr().err
     assert c2s("evaluate", "--image", tmp_path / "r.nrrd", "--reference", tmp_path / "r.nrrd", "--json") == 0
     assert json.loads(capsys.readouterr().out)["psnr"] is None  # infinite, which JSON does not know
 
@@ -297,6 +373,8 @@ def test_noise_of_scans_and_of_repetitions(tmp_path, capsys):
     assert "one frame" in capsys.readouterr().err
     assert c2s("noise", scans[0], "--map", tmp_path / "map.nrrd") == 0
     assert files.read_one(tmp_path / "map.nrrd").voxels == pytest.approx(row["sigma"], rel=0.15)
+    assert c2s("noise", scans[0], "--map", tmp_path / "map.png") == 2
+    assert "must end in" in capsys.readouterr().err
     assert c2s("noise", *scans, "--map", tmp_path / "both.nrrd") == 2
     assert "Give one scan" in capsys.readouterr().err
     assert c2s("noise", scans[0], tmp_path / "missing.nrrd", "--json") == 1

@@ -104,6 +104,19 @@ def test_an_image_too_small_to_judge_is_not_called_clean():
     assert checks["verdict"] == "unknown" and "too little tissue" in checks["sentence"]
 
 
+def test_numbers_are_those_of_the_detail_that_was_kept():
+    clean = phantom((4, 192, 192))
+    source = noisy(clean, SIGMA)
+    for detail in (0.25, 0.5, 0.75):
+        checks = quality.residual_checks(source, clean, SIGMA, detail)
+        assert checks["removed"] == pytest.approx(1 - detail, abs=0.02)
+        assert checks["snr_gain_db"] == pytest.approx(-20 * np.log10(detail), abs=1.5)
+        assert checks["verdict"] == "noise"
+    checks = quality.residual_checks(source, clean, SIGMA, 1.0)
+    assert (checks["verdict"], checks["snr_gain_db"], checks["removed"]) == ("clean", 0, 0)
+    assert "the result is the source" in checks["sentence"]
+
+
 def test_numbers_are_right_and_scale_free():
     clean = phantom((4, 192, 192))
     source = noisy(clean, SIGMA)

@@ -1,0 +1,87 @@
+"""Which files a scan lies in, and that no output replaces an input."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Hashable, Iterable
+from pathlib import Path
+
+from C2SCore import dicom
+from C2SCore.errors import UserError
+from C2SCore.files import split_part
+from C2SCore.images import WRITABLE, suffix_of
+
+_DETACHED = {".mhd": re.compile(r"^\s*ElementDataFile\s*=(.*)", re.I), ".nhdr": re.compile(r"^data ?file:(.*)", re.I)}
+
+
+def resolved(path: str | Path) -> str:
+    """A name that is the same from every folder, through links and, on Windows, in whatever case."""
+    return os.path.normcase(Path(path).resolve())
+
+
+def resolved_scan(path: str | Path) -> str:
+    """`resolved`, with the part that is named after `::`."""
+    file, part = split_part(path)
+    return f"{resolved(file)}::{part}" if part else resolved(file)
+
+
+def files_of(path: str | Path) -> list[Path]:
+    """Every file that a scan is read from: itself, the data of a detached header, or all DICOM files of a folder."""
+    file = split_part(path)[0]
+    if file.is_dir():
+        return sorted(f for f in file.iterdir() if f.is_file() and dicom.is_dicom(f))
+    return [file, *_detached(file)]
+
+
+def _detached(header: Path) -> list[Path]:
+    """The data files that a MetaImage or NRRD header names, those that are there."""
+    pattern = _DETACHED.get(suffix_of(header))
+    if pattern is None or not header.is_file():
+        return []
+    with open(header, encoding="utf-8", errors="replace") as file:
+        lines = file.read(1 << 20).splitlines()
+    for n, line in enumerate(lines):
+        if found := pattern.match(line):
+            first = found[1].strip()
+            names = lines[n + 1 :] if first.upper().startswith("LIST") else [_every_number(first)]
+            return sorted(f for name in names if name.strip() for f in _named(header.parent, name.strip()))
+    return []
+
+
+def _every_number(name: str) -> str:
+    """`slice%03d.raw 1 20 1` as `slice*.raw`."""
+    return re.sub(r"%\d*[du]", "*", name).split(" ")[0] if "%" in name else name
+
+
+def _named(folder: Path, name: str) -> list[Path]:
+    if "*" in name:
+        return [f for f in folder.glob(name) if f.is_file()] if not Path(name).is_absolute() else []
+    return [folder / name] if (folder / name).is_file() else []
+
+
+def check_outputs(inputs: Iterable[str | Path], outputs: Iterable[str | Path]) -> None:
+    """Raises `UserError` where an output is a file of an input, under whatever name, or is named for two outputs."""
+    read = {mark for scan in inputs for file in files_of(scan) for mark in _marks(file)}
+    named: set[str] = set()
+    for path in outputs:
+        if not read.isdisjoint(_marks(path)):
+            raise UserError(f"{path} is an input; outputs must not replace inputs. Choose another name.")
+        if resolved(path) in named:
+            raise UserError(f"{path} is named for two outputs; each needs its own file. Change one of them.")
+        named.add(resolved(path))
+
+
+def check_image_name(path: str | Path) -> None:
+    """Raises `UserError` for an output that no image format has the extension of."""
+    if suffix_of(path) not in WRITABLE:
+        raise UserError(f"The output {path} must end in one of {', '.join(WRITABLE)}. Change its name.")
+
+
+def _marks(path: str | Path) -> list[Hashable]:
+    """What tells a file from all others: its name, and its place on the disk, which hard links share."""
+    try:
+        facts = os.stat(path)
+    except OSError:
+        return [resolved(path)]
+    return [resolved(path), (facts.st_dev, facts.st_ino)] if facts.st_ino else [resolved(path)]
