@@ -17,12 +17,12 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from C2SCore import config, events, measuring, model, recorded, state, traincommand, trainjobs
+from C2SCore import config, events, measuring, model, recorded, runlock, state, traincommand, trainjobs
 from C2SCore.card import read_card
 from C2SCore.cli import main
 from C2SCore.errors import Cancelled, UserError
 from C2SCore.recorded import Cases, carry_out
-from C2SCore.runfolder import MEASURED, run_folder
+from C2SCore.runfolder import LOCK, MEASURED, run_folder
 from C2SCore.trainrecord import Record, unfinished
 from C2SCore.worker import Context, Orders
 
@@ -201,11 +201,11 @@ def test_only_trainings_that_nobody_carries_out_are_offered(tmp_path: Path) -> N
     assert unfinished([tmp_path]) == []  # no checkpoint yet
     (record.folder / "state.safetensors").write_bytes(b"")
     assert [r.out.stem for r in unfinished([tmp_path, tmp_path / "gone", ""])] == ["m"]
-    (record.folder / "lock").write_text(str(os.getppid()))
-    assert unfinished([tmp_path]) == []
+    handle = runlock.claim(record.folder / LOCK)
+    assert handle is not None and unfinished([tmp_path]) == []
     with pytest.raises(UserError, match="Stop it first"):
         record.discard()
-    (record.folder / "lock").unlink()
+    runlock.release(record.folder / LOCK, handle)
     record.discard()
     assert not record.folder.exists()
 
