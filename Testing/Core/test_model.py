@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from C2SCore import card, model
+from C2SCore import card, model, runlock
 from C2SCore.card import Card, find_model, list_models, read_card
 from C2SCore.denoiser import Denoiser
 from C2SCore.errors import UserError
+from C2SCore.runfolder import LOCK
+from C2SCore.trainrecord import Record
 
 
 @pytest.fixture
@@ -67,6 +69,26 @@ def test_names_are_unique_and_valid(saved: Path) -> None:
     for name in ("a/b", "../up", "x" * 90, ".hidden", "a:b"):
         with pytest.raises(UserError, match="model name"):
             model.import_model(saved, name)
+
+
+def test_a_removed_model_leaves_no_training_that_would_overwrite_the_next_of_its_name(saved: Path) -> None:
+    entry = model.import_model(saved, "mine")
+    record = Record(entry.path, state="stopped")
+    record.save()
+    handle = runlock.claim(record.folder / LOCK)
+    assert handle is not None
+    with pytest.raises(UserError, match="Stop it first"):
+        model.remove_model("mine")
+    runlock.release(record.folder / LOCK, handle)
+    assert entry.path.exists() and model.remove_model("mine") == entry.path
+    assert not entry.path.exists() and not record.folder.exists()
+    record.save()  # a training that was stopped before it made a model
+    with pytest.raises(UserError, match="There is a training 'mine' already"):
+        model.import_model(saved, "mine")
+    with pytest.raises(UserError, match=r"own models \(mine\)"):
+        model.remove_model("default")
+    assert model.remove_model("mine") == record.folder and not record.folder.exists()
+    model.import_model(saved, "mine")
 
 
 def test_bundled_models_stay(saved: Path) -> None:
