@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from C2SCore import card, config, events, files, recorded
+from C2SCore import card, cardedit, config, events, files, recorded
 from C2SCore.config import TrainConfig
 from C2SCore.errors import Cancelled, UserError
 from C2SCore.guidance import counted
@@ -98,19 +98,13 @@ def _recipe(options: argparse.Namespace) -> TrainConfig:
 
 
 def card_facts(options: argparse.Namespace) -> dict[str, Any]:
-    """What the command line says for the model card; raises `UserError` for a card file with unknown fields."""
+    """What the command line says for the model card; raises `UserError` for words that no card takes."""
     facts: dict[str, Any] = {}
     if options.aux:
-        facts["auxiliary"] = tuple(Path(group[0]).name for group in options.aux)
+        facts["auxiliary"] = [Path(group[0]).name for group in options.aux]
     if options.card:
-        facts |= config.read_yaml(options.card)
-    known = {field.name for field in dataclasses.fields(card.Card)}
-    unknown = sorted(set(facts) - known)
-    if unknown:
-        raise UserError(
-            f"The card {options.card} has the unknown field {unknown[0]!r}; known are {', '.join(sorted(known))}."
-        )
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()}
+        facts |= cardedit.checked(config.read_yaml(options.card), cardedit.GIVEN)
+    return facts
 
 
 def model_path(name: str) -> Path:

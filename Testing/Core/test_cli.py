@@ -258,6 +258,29 @@ def test_train_with_a_contrast_and_an_own_recipe(scan_file, tmp_path, capsys):
     assert c2s("denoise", scan_file, "--aux", other, "--model", out, "-o", tmp_path / "o.nrrd", "--quiet") == 0
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("description: 2024", "description is 2024; it must be text"),
+        ("auxiliary: [1]", "auxiliary is [1]; it must be a list of words"),
+        ("sigma_range: 0.1", "'sigma_range' cannot be edited"),
+        ("format_version: 2", "'format_version' cannot be edited"),
+        ("descripton: brain", "'descripton' cannot be edited"),
+    ],
+)
+def test_train_refuses_a_card_before_it_starts(scan_file, tmp_path, capsys, words, says):
+    (tmp_path / "card.yaml").write_text(words)
+    assert c2s("train", "--data", scan_file, "--out", tmp_path / "m", "--card", tmp_path / "card.yaml") == 2
+    assert says in capsys.readouterr().err and not (tmp_path / "m.training").exists()
+
+
+def test_train_writes_the_words_of_a_card(scan_file, tmp_path, quick, capsys):
+    (tmp_path / "card.yaml").write_text("{date: 2024-05-01, name: Knee, contrasts: T1W, description: of the knee}")
+    assert c2s("train", "--data", scan_file, "--out", tmp_path / "m", "--card", tmp_path / "card.yaml", "--json") == 0
+    made = json.loads(capsys.readouterr().out)
+    assert [made[k] for k in ("date", "name", "contrasts")] == ["2024-05-01", "Knee", ["T1W"]]
+
+
 def test_train_refuses_bad_recipes(scan_file, tmp_path, capsys):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("speed: 3")

@@ -14,6 +14,7 @@ import torch
 
 from C2SCore import card, model, runlock
 from C2SCore.card import Card, find_model, list_models, read_card
+from C2SCore.cli import main
 from C2SCore.denoiser import Denoiser
 from C2SCore.errors import UserError
 from C2SCore.runfolder import LOCK
@@ -132,6 +133,19 @@ def test_newer_format_and_unknown_network(saved: Path) -> None:
     _with_card(saved, format_version=1, network={"size": "gigantic"})
     with pytest.raises(UserError, match="gigantic"):
         model.load(saved)
+
+
+def test_a_strange_card_neither_hides_the_other_models_nor_breaks_its_own(
+    saved: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry = model.import_model(saved, "odd")
+    strange = {"description": 2024, "contrasts": "T1W", "sigma_range": 0.1, "slices": "many", "versions": 3}
+    _with_card(entry.path, **strange, note=None)
+    assert main(["models", "list"]) == 0
+    assert "2024" in capsys.readouterr().out
+    found = model.load("odd").card
+    assert (found.contrasts, found.sigma_range, found.slices, found.versions) == (("T1W",), (0.0, 0.0), 0, {})
+    assert found.note == ""
 
 
 def test_weights_of_other_channels(saved: Path) -> None:
