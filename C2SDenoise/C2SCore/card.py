@@ -190,10 +190,18 @@ def list_models() -> list[ModelEntry]:
     return sorted(entries, key=lambda e: (e.name != "default", not e.bundled, e.name.lower()))
 
 
+def bundled_names() -> list[str]:
+    """The names of the models that come with the program; no other model can have them."""
+    return sorted(path.stem for path in (resources_folder() / "Models").glob("*.safetensors"))
+
+
 def find_model(name: str | Path) -> Path:
-    """Path of a model given its name or a file; raises `UserError` with the names that there are."""
+    """Path of a model given its name or a file; raises `UserError` with the names that there are.
+
+    The name of a bundled model is that model, whatever lies in the current folder.
+    """
     path = Path(name)
-    if path.suffix == ".safetensors" or path.is_file():
+    if path.suffix == ".safetensors" or (path.is_file() and str(name) not in bundled_names()):
         if not path.is_file():
             raise UserError(f"The model file {path} does not exist. Check the path.")
         return path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import signal
 import sys
 import threading
@@ -110,12 +111,17 @@ def card_facts(options: argparse.Namespace) -> dict[str, Any]:
 def model_path(name: str) -> Path:
     """A bare name goes to the user's own models, where `--model NAME` finds it; a path stays one."""
     path = Path(name)
-    if path.suffix != ".safetensors":
-        path = path.with_name(path.name + ".safetensors")
-    if path.name == name or path.name == f"{name}.safetensors":
-        if Path(name).suffix != ".safetensors":
-            return card.models_folder() / f"{card.check_name(name)}.safetensors"
-    return path
+    if not path.name or (path.name != name and path.is_dir()) or name.endswith(("/", os.sep)):
+        raise UserError(
+            f"The model is {name!r}; it must be a name or a file. Add a name, as in models/mine.safetensors."
+        )
+    if path.suffix == ".safetensors":
+        return path
+    if path.name != name:
+        return path.with_name(path.name + ".safetensors")
+    if name in card.bundled_names():
+        raise UserError(f"There is a bundled model {name!r}; names are unique. Choose another name.")
+    return card.models_folder() / f"{card.check_name(name)}.safetensors"
 
 
 def find_cases(paths: Sequence[str], contrasts: Sequence[Sequence[str]]) -> list[dict[str, Any]]:

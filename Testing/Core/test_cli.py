@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from phantom import make_scan
 
-from C2SCore import cli, config, files
+from C2SCore import cli, config, files, traincommand
+from C2SCore.card import find_model, models_folder
 from C2SCore.config import TrainConfig
 from C2SCore.scan import same_grid
 
@@ -256,6 +257,25 @@ def test_train_with_a_contrast_and_an_own_recipe(scan_file, tmp_path, capsys):
     assert not out.parent.exists()
     assert c2s(*run, "--aux", other) == 0
     assert c2s("denoise", scan_file, "--aux", other, "--model", out, "-o", tmp_path / "o.nrrd", "--quiet") == 0
+
+
+@pytest.mark.parametrize("name", ["", ".", "/", "models/", "./models"])
+def test_train_refuses_a_folder_for_a_model(scan_file, tmp_path, capsys, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+    assert c2s("train", "--data", scan_file, "--out", name) == 2
+    assert f"The model is {name!r}" in capsys.readouterr().err
+    assert traincommand.model_path("models").parent == models_folder()  # a bare name is none in this folder
+
+
+def test_the_name_of_a_bundled_model_is_that_model_alone(scan_file, tmp_path, capsys, monkeypatch):
+    assert c2s("train", "--data", scan_file, "--out", "default") == 2
+    assert "bundled model 'default'" in capsys.readouterr().err
+    before = find_model("default")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "default").write_bytes(b"no")
+    (tmp_path / "other").write_bytes(b"no")
+    assert find_model("default") == before and find_model("other") == Path("other")
 
 
 @pytest.mark.parametrize(
