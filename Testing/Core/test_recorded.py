@@ -247,6 +247,26 @@ def test_slicer_resumes_what_c2s_train_began_and_was_killed(tmp_path: Path, one_
     assert read_card(out).auxiliary == ("FLAIR",)
 
 
+def test_the_card_names_contrasts_and_not_files(tmp_path: Path, capsys) -> None:
+    data = sessions(tmp_path / "in")
+    other = shutil.copy(data / "FLAIR" / "p1_FLAIR.nrrd", tmp_path / "Smith.nrrd")
+    line = ["--data", data / "T1W" / "p1_T1W.nrrd", "--aux", data / "FLAIR" / "p1_FLAIR.nrrd", "--aux", other]
+    line += ["--config", recipe(tmp_path, steps=4), "--out", tmp_path / "m.safetensors"]
+    words = tmp_path / "card.yaml"
+    words.write_text("auxiliary: [FLAIR]")
+    assert c2s(*line, "--card", words) == 2
+    assert "1 further contrasts (FLAIR), and 2 are given" in capsys.readouterr().err
+    assert c2s(*line) == 0
+    assert read_card(tmp_path / "m.safetensors").auxiliary == ("FLAIR", "contrast 2")
+
+
+def test_a_resumed_training_takes_no_contrasts_without_scans(tmp_path: Path, capsys) -> None:
+    target, out = write(tmp_path / "a.nrrd", voxels()), tmp_path / "m.safetensors"
+    carry_out(Record(out, [{"target": target}], TINY, device="cpu"), cancelled=stopping_after(12))
+    assert c2s("--resume", "--out", out, "--aux", target) == 2
+    assert "Leave --aux off" in capsys.readouterr().err and "auxiliary" not in Record.load(out).card
+
+
 def test_c2s_train_resumes_what_slicer_began(tmp_path: Path, capsys) -> None:
     """By its name alone; with scans that were moved; not with other scans or another recipe."""
     data = sessions(tmp_path / "in")
