@@ -115,8 +115,10 @@ def load(name: str | Path = "default", device: str | torch.device = "cpu") -> Mo
 
 
 def import_model(path: str | Path, name: str | None = None) -> ModelEntry:
-    """Copy a model file into the per-user folder, after loading it as a check; an existing name is refused."""
-    path = Path(path)
+    """Copy a model, a file or one by name, into the per-user folder, after loading it as a check; an existing name is
+    refused.
+    """
+    path = find_model(path)
     model = load(path)
     name = check_name(name or path.stem)
     target = models_folder() / f"{name}.safetensors"
@@ -165,5 +167,11 @@ def remove_model(name: str) -> Path:
 
 
 def _copy(source: Path, target: Path) -> None:
-    with atomic(target, target.suffix) as temporary:
-        shutil.copyfile(source, temporary)
+    try:
+        with atomic(target, target.suffix) as temporary:
+            shutil.copyfile(source, temporary)
+    except OSError as error:
+        raise UserError(
+            f"{target} cannot be written ({error.strerror or error}); it would be a copy of {source}. Free some space, "
+            "or choose another place."
+        ) from error

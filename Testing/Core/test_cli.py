@@ -306,7 +306,24 @@ def test_train_refuses_bad_recipes(scan_file, tmp_path, capsys):
     recipe.write_text("speed: 3")
     assert c2s("train", "--data", scan_file, "--out", tmp_path / "m", "--config", recipe) == 2
     assert "speed" in capsys.readouterr().err
+    for words, says in (
+        ("levels: {sigma_range: [a, b]}", "sigma_range is 'a'; it must be 2 numbers"),
+        ("noise: {known: {1: 0.1}}", "noise.known: a pattern is 1; it must be text"),
+        ("noise: {known: {a: [1]}}", "noise.known['a'] is [1]; it must be between 0 and 1"),
+        ("learning_rate: fast", "learning_rate is 'fast'; it must be a number"),
+        ("learning_rate: .inf", "learning_rate is inf; it must be a number"),
+        ("weight_decay: yes", "weight_decay is True; it must be a number"),
+    ):
+        recipe.write_text(words)
+        assert c2s("train", "--data", scan_file, "--out", tmp_path / "m", "--config", recipe) == 2
+        assert says in capsys.readouterr().err
     assert c2s("train", "--data", scan_file, "--out", tmp_path / "m", "--minutes", 0) == 2
+
+
+def test_a_recipe_may_have_numbers_that_yaml_takes_for_text(tmp_path):
+    (tmp_path / "recipe.yaml").write_text("{learning_rate: 1e-3, levels: {sigma_range: [1e-2, 2e-1]}}")
+    found = config.load(tmp_path / "recipe.yaml")
+    assert (found.learning_rate, found.levels.sigma_range) == (0.001, (0.01, 0.2))
 
 
 def test_evaluate(tmp_path, capsys):

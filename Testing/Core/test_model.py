@@ -92,6 +92,24 @@ def test_a_removed_model_leaves_no_training_that_would_overwrite_the_next_of_its
     model.import_model(saved, "mine")
 
 
+def test_a_bundled_model_is_imported_under_another_name() -> None:
+    entry = model.import_model("default", "copy")
+    assert entry.path.read_bytes() == find_model("default").read_bytes()
+
+
+def test_a_copy_that_cannot_be_written_is_told(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(source: object, target: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(model.shutil, "copyfile", full)
+    assert main(["models", "export", str(saved), str(tmp_path / "shared")]) == 2
+    assert "shared.safetensors cannot be written (No space left on device)" in capsys.readouterr().err
+    with pytest.raises(UserError, match="cannot be written"):
+        model.import_model(saved, "mine")
+
+
 def test_bundled_models_stay(saved: Path) -> None:
     bundled = [e for e in list_models() if e.bundled]
     assert bundled and bundled[0].name == "default"
