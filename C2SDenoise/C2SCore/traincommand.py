@@ -167,8 +167,9 @@ def _scans(paths: Sequence[str]) -> list[tuple[str, bool]]:
     """The absolute path of every scan, and whether a search has found it."""
     found: list[tuple[str, bool]] = []
     for path in map(Path, paths):
-        searched = path.is_dir() and not files.is_scan(path)
-        for scan in files.find_scans(path) if searched else [path]:
+        scans = files.find_scans(path) if path.is_dir() else [path]
+        searched = scans != [path]  # a folder with one DICOM series, and nothing else, is that scan
+        for scan in scans:
             if not files.split_part(scan)[0].exists():
                 raise UserError(f"{scan} does not exist; a scan must be a file or a DICOM folder. Check the path.")
             found.append((str(scan.absolute()), searched))

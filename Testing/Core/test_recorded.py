@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from test_dicom import write_slice
 
-from C2SCore import config, events, measuring, model, recorded, runlock, state, traincommand, trainjobs
+from C2SCore import config, events, files, measuring, model, recorded, runlock, state, traincommand, trainjobs
 from C2SCore.card import read_card
 from C2SCore.cli import main
 from C2SCore.errors import Cancelled, UserError
@@ -267,6 +268,22 @@ def test_a_resumed_training_takes_no_contrasts_without_scans(tmp_path: Path, cap
     assert "Leave --aux off" in capsys.readouterr().err and "auxiliary" not in Record.load(out).card
 
 
+def test_a_folder_is_searched_also_where_it_holds_dicom_files_itself(tmp_path: Path) -> None:
+    def dicom(folder: Path, series: int) -> None:
+        for k, plane in enumerate(voxels(series, 3)):
+            write_slice(folder / f"{series}{k}.dcm", plane, (0, 0, k), k + 1, series=series)
+
+    dicom(tmp_path / "one", 1)
+    (one,) = traincommand.find_cases([str(tmp_path / "one")], [])
+    assert one["target"] == str(tmp_path / "one") and not one["optional"]
+    dicom(tmp_path / "many", 1)
+    dicom(tmp_path / "many", 2)
+    write(tmp_path / "many" / "sub" / "b.nrrd", voxels())
+    many = traincommand.find_cases([str(tmp_path / "many")], [])
+    assert len(many) == 3 and all(case["optional"] for case in many)
+    assert [case["target"] for case in many] == [str(path) for path in files.find_scans(tmp_path / "many")]
+
+
 def test_c2s_train_resumes_what_slicer_began(tmp_path: Path, capsys) -> None:
     """By its name alone; with scans that were moved; not with other scans or another recipe."""
     data = sessions(tmp_path / "in")
@@ -286,7 +303,8 @@ def test_c2s_train_resumes_what_slicer_began(tmp_path: Path, capsys) -> None:
     assert "p0_T1W.nrrd, and not p0_FLAIR.nrrd" in capsys.readouterr().err
     shutil.move(data, tmp_path / "elsewhere")
     assert c2s("--out", out, "--resume") == 2
-    assert "p0_T1W.nrrd and 1 more scans are gone" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "p0_T1W.nrrd and 1 more scans are gone" in told and f'--resume --out "{out}" --data NEW' in told
     assert c2s("--out", out, "--resume", "--data", tmp_path / "elsewhere" / "T1W") == 0
     assert same(out, whole) and read_card(out).note == "by hand" and read_card(out).trained_on == ("p0", "p1")
     assert c2s("--out", tmp_path / "never.safetensors", "--resume") == 2
