@@ -55,7 +55,9 @@ class Card:
 
     @classmethod
     def from_json(cls, text: str, path: object = "the model") -> Card:
-        """Parse a card; fields of a later minor version are ignored, a later format is refused."""
+        """Parse a card; fields of a later minor version are ignored, strange values made fitting, a later format is
+        refused.
+        """
         try:
             values = json.loads(text)
             version = int(values.get("format_version", 0))
@@ -63,15 +65,31 @@ class Card:
                 raise UserError(
                     f"{path} has model format {version}; this program reads up to {FORMAT_VERSION}. Update the program."
                 )
-            known = {f.name: f for f in dataclasses.fields(cls)}
-            kept: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known}
-            return cls(**kept)
+            kinds = {f.name: str(f.type) for f in dataclasses.fields(cls)}
+            return cls(**{k: _fitting(k, kinds[k], v) for k, v in values.items() if k in kinds})
         except UserError:
             raise
         except (ValueError, TypeError, AttributeError) as error:
             raise UserError(
                 f"{path} has no readable model card ({error}); it must be made by this program. Export the model again."
             ) from error
+
+
+def _fitting(name: str, kind: str, value: Any) -> Any:
+    """The value of a field as its kind: one odd card must not keep a list of models from being shown."""
+    if kind == "str":
+        return "" if value is None else str(value)
+    if kind == "tuple[str, ...]":
+        return tuple(map(str, value if isinstance(value, list) else [value]))
+    try:
+        if kind == "int":
+            return int(value)
+        if kind == "tuple[float, float]":
+            low, high = map(float, value)
+            return low, high
+        return dict(value)
+    except (TypeError, ValueError, OverflowError):
+        return getattr(Card, name, {})  # as if it were not there
 
 
 def weights_digest(payload: memoryview | bytes) -> str:
@@ -172,10 +190,18 @@ def list_models() -> list[ModelEntry]:
     return sorted(entries, key=lambda e: (e.name != "default", not e.bundled, e.name.lower()))
 
 
+def bundled_names() -> list[str]:
+    """The names of the models that come with the program; no other model can have them."""
+    return sorted(path.stem for path in (resources_folder() / "Models").glob("*.safetensors"))
+
+
 def find_model(name: str | Path) -> Path:
-    """Path of a model given its name or a file; raises `UserError` with the names that there are."""
+    """Path of a model given its name or a file; raises `UserError` with the names that there are.
+
+    The name of a bundled model is that model, whatever lies in the current folder.
+    """
     path = Path(name)
-    if path.suffix == ".safetensors" or path.is_file():
+    if path.suffix == ".safetensors" or (path.is_file() and str(name) not in bundled_names()):
         if not path.is_file():
             raise UserError(f"The model file {path} does not exist. Check the path.")
         return path

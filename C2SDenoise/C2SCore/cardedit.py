@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from C2SCore.trainrecord import Record
 from C2SCore.writing import atomic
 
 WORDS = ("description", "anatomy", "licence", "attribution", "note")
+LISTS = ("contrasts", "auxiliary")
 EDITABLE = ("contrasts", *WORDS)
+GIVEN = (*EDITABLE, "auxiliary", "date", "name")  # what a training may be told of its model; the rest it finds itself
 ALIGNMENT = 8  # bytes: where the tensors of a safetensors file begin
 
 
@@ -26,7 +29,7 @@ def edit_card(path: str | Path, changes: Mapping[str, Any]) -> Card:
     for bundled models, and while the model is being trained.
     """
     path = Path(path).absolute()
-    values = _checked(changes)
+    values = checked(changes, EDITABLE)
     if any(entry.bundled and entry.path.resolve() == path.resolve() for entry in list_models()):
         raise UserError(f"{path.stem} is bundled, and its card stays. Export it, and edit the copy.")
     other = owner(run_folder(path))
@@ -50,17 +53,27 @@ def edit_card(path: str | Path, changes: Mapping[str, Any]) -> Card:
     return read_card(path)
 
 
-def _checked(changes: Mapping[str, Any]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for name, value in changes.items():
-        if name not in EDITABLE:
-            raise UserError(f"The card's field {name!r} cannot be edited; {', '.join(EDITABLE)} can.")
-        if name in WORDS and not isinstance(value, str):
-            raise UserError(f"{name} is {value!r}; it must be text. Put it in quotation marks.")
-        if name == "contrasts":
-            value = [value] if isinstance(value, str) else value
-            if not isinstance(value, (list, tuple)) or not all(isinstance(word, str) for word in value):
-                raise UserError(f"contrasts is {value!r}; it must be a list of words, as in [T1W]. Correct it.")
-            value = [word.strip() for word in value if word.strip()]
-        values[name] = value.strip() if isinstance(value, str) else value
-    return values
+def checked(changes: Mapping[str, Any], allowed: Sequence[str]) -> dict[str, Any]:
+    """The words for a card, stripped; raises `UserError` for fields that are not allowed, and for other values."""
+    for name in changes:
+        if name not in allowed:
+            raise UserError(
+                f"The card's field {name!r} cannot be edited; {', '.join(allowed)} can. Correct its name, or leave it "
+                "out."
+            )
+    return {name: _words(name, value) if name in LISTS else _text(name, value) for name, value in changes.items()}
+
+
+def _words(name: str, value: Any) -> list[str]:
+    value = [value] if isinstance(value, str) else value
+    if not isinstance(value, (list, tuple)) or not all(isinstance(word, str) for word in value):
+        raise UserError(f"{name} is {value!r}; it must be a list of words, as in [T1W]. Correct it.")
+    return [word.strip() for word in value if word.strip()]
+
+
+def _text(name: str, value: Any) -> str:
+    if isinstance(value, datetime.date):  # YAML makes one of 2024-05-01
+        value = value.isoformat()
+    if not isinstance(value, str):
+        raise UserError(f"{name} is {value!r}; it must be text. Put it in quotation marks.")
+    return value.strip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,9 +72,11 @@ class Noise:
         _check(1 <= self.rician_weight <= 10, "noise.rician_weight", self.rician_weight, "between 1 and 10")
         _check(isinstance(self.known, dict), "noise.known", self.known, "a group of 'pattern: sigma' lines")
         for pattern, value in self.known.items():
-            _check(
-                isinstance(value, (int, float)) and 0 < value < 1, f"noise.known[{pattern!r}]", value, "between 0 and 1"
-            )
+            # A pattern that looks like a number is one in YAML, and cannot be matched with a path.
+            _check(isinstance(pattern, str), "noise.known: a pattern", pattern, "text, in quotation marks")
+            number = _number(f"noise.known[{pattern!r}]", value, "between 0 and 1")
+            _check(0 < number < 1, f"noise.known[{pattern!r}]", value, "between 0 and 1")
+        object.__setattr__(self, "known", {pattern: float(value) for pattern, value in self.known.items()})
 
 
 @dataclass(frozen=True)
@@ -156,16 +159,25 @@ def _build(cls: type, values: Any, where: str) -> Any:
         elif isinstance(default, int):
             _check(isinstance(value, int) and not isinstance(value, bool), name, value, "a whole number")
         elif isinstance(default, float):
-            _check(isinstance(value, (int, float)) and not isinstance(value, bool), name, value, "a number")
-            kept[name] = float(value)
+            kept[name] = _number(name, value, "a number")
         elif isinstance(default, str):
             _check(isinstance(value, str), name, value, "a word")
         elif isinstance(default, tuple):
             _check(
                 isinstance(value, (list, tuple)) and len(value) == len(default), name, value, f"{len(default)} numbers"
             )
-            kept[name] = tuple(float(v) for v in value)
+            kept[name] = tuple(_number(name, v, f"{len(default)} numbers") for v in value)
     return cls(**kept)
+
+
+def _number(name: str, value: Any, rule: str) -> float:
+    """The value as a number; YAML takes 1e-3, without a point, for text."""
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    _check(math.isfinite(number), name, value, rule)
+    return number
 
 
 def presets_folder() -> Path:

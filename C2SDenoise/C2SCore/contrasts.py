@@ -5,7 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+_KNOWN = "flair|stir|mprage|t1ce|t1gd|t1w|t1|t2star|t2w|t2|pdw|pd|gre|fse|tse|swi|dwi|adc|epi|bold"
+_SPECIFIC = ("flair", "stir", "mprage")
+_CONTRAST = re.compile(rf"(?<![a-z0-9])({_KNOWN})(\d{{2}})?(?![a-z0-9])", re.IGNORECASE)
 _SAME = {"t1w": "t1", "t2w": "t2", "pdw": "pd"}
+
+
+def find(name: str) -> re.Match[str] | None:
+    """Where a name speaks of its contrast (group 1), and the two digits of a repetition after it (group 2), as in
+    T201; FLAIR goes before a T2 beside it.
+    """
+    found = list(_CONTRAST.finditer(name))
+    return min(found, key=lambda match: match.group(1).lower() not in _SPECIFIC, default=None)
+
+
+def guess(name: str) -> str:
+    """The contrast that a name speaks of, in capitals; empty if none."""
+    found = find(name)
+    return found.group(1).upper() if found else ""
 
 
 def in_order(names: Sequence[str], wanted: Sequence[str]) -> list[int] | None:

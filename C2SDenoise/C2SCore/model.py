@@ -29,6 +29,8 @@ from C2SCore.card import (
 from C2SCore.denoiser import Denoiser, on_device
 from C2SCore.errors import UserError
 from C2SCore.network import SIZES
+from C2SCore.runfolder import SUFFIX, run_folder
+from C2SCore.trainrecord import Record
 from C2SCore.writing import atomic
 
 __all__ = ["Model", "export_model", "import_model", "list_models", "load", "remove_model", "save"]
@@ -113,15 +115,22 @@ def load(name: str | Path = "default", device: str | torch.device = "cpu") -> Mo
 
 
 def import_model(path: str | Path, name: str | None = None) -> ModelEntry:
-    """Copy a model file into the per-user folder, after loading it as a check; an existing name is refused."""
-    path = Path(path)
+    """Copy a model, a file or one by name, into the per-user folder, after loading it as a check; an existing name is
+    refused.
+    """
+    path = find_model(path)
     model = load(path)
     name = check_name(name or path.stem)
+    target = models_folder() / f"{name}.safetensors"
     if any(entry.name == name for entry in list_models()):
         raise UserError(
             f"There is a model {name!r} already; names are unique. Give another name, or remove that model first."
         )
-    target = models_folder() / f"{name}.safetensors"
+    if run_folder(target).exists():  # resumed, it would overwrite the import
+        raise UserError(
+            f"There is a training {name!r} already; names are unique. Give another name, or remove that training with "
+            f"`c2s models remove {name}`."
+        )
     _copy(path, target)
     return ModelEntry(name, target, model.card, bundled=False)
 
@@ -139,18 +148,30 @@ def export_model(name: str | Path, path: str | Path) -> Path:
 
 
 def remove_model(name: str) -> Path:
-    """Delete an own model; bundled ones cannot be removed."""
-    for entry in list_models():
-        if entry.name == name and not entry.bundled:
-            entry.path.unlink()
-            return entry.path
-    own = [entry.name for entry in list_models() if not entry.bundled]
-    raise UserError(
-        f"{name!r} is none of your own models ({', '.join(own) or 'there are none'}); bundled ones "
-        "stay. Choose one of these."
-    )
+    """Delete an own model and what its training has kept, or a training that made none; bundled ones cannot be removed.
+
+    Raises `UserError` while the training goes on.
+    """
+    own = {entry.name: entry.path for entry in list_models() if not entry.bundled}
+    trainings = {path.stem: path for path in sorted(models_folder().glob(f"*{SUFFIX}")) if path.is_dir()}
+    if name not in own and name not in trainings:
+        raise UserError(
+            f"{name!r} is none of your own models ({', '.join(own | trainings) or 'there are none'}); bundled ones "
+            "stay. Choose one of these."
+        )
+    removed = own.get(name) or trainings[name]
+    Record(models_folder() / f"{name}.safetensors").discard()  # first: it refuses while the training goes on
+    if name in own:
+        removed.unlink()
+    return removed
 
 
 def _copy(source: Path, target: Path) -> None:
-    with atomic(target, target.suffix) as temporary:
-        shutil.copyfile(source, temporary)
+    try:
+        with atomic(target, target.suffix) as temporary:
+            shutil.copyfile(source, temporary)
+    except OSError as error:
+        raise UserError(
+            f"{target} cannot be written ({error.strerror or error}); it would be a copy of {source}. Free some space, "
+            "or choose another place."
+        ) from error

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import sys
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+from C2SCore import runlock
 from C2SCore.errors import UserError
 
 SUFFIX = ".training"
 STATE = "state.safetensors"  # the checkpoint
+LOCK = "lock"  # held by the process that trains, see `runlock`
 RECORD = "training.json"  # what was ordered, see `trainrecord`
 MEASURED = "measured.jsonl"  # what was measured of the scans, see `measuring`
 
@@ -21,24 +22,20 @@ def run_folder(out: str | Path) -> Path:
 
 
 def owner(folder: Path) -> int | None:
-    """The process that trains into this run folder now, if there is one."""
-    try:
-        text = (folder / "lock").read_text(encoding="ascii", errors="replace").strip()
-    except OSError:
-        return None
-    return int(text) if text.isdigit() and _alive(int(text)) else None
+    """The number of the process that trains into this run folder now, if there is one; 0 if its number is unknown."""
+    return runlock.holder(folder / LOCK)
 
 
 class RunFolder:
-    """Context that owns the folder: a second training into it is refused while this one lives, a dead one's claim is
-    taken over.
+    """Context that owns the folder: a second training into it is refused while this one lives, wherever it runs; after
+    a dead one, the folder is free.
     """
 
     def __init__(self, out: Path, resume: bool) -> None:
         if out.suffix != ".safetensors":
             raise UserError(f"The model file is {out.name!r}; its name must end with .safetensors. Change the name.")
         self.path = run_folder(out)
-        self.lock, self.state = self.path / "lock", self.path / STATE
+        self.lock, self.state = self.path / LOCK, self.path / STATE
         self.preview, self.measured = self.path / "preview.npy", self.path / MEASURED
         other = owner(self.path)
         if other is not None:
@@ -52,7 +49,7 @@ class RunFolder:
     def __enter__(self) -> RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._claim()
+            self._held = self._claim()
         except OSError as error:
             raise UserError(
                 f"{self.path} cannot be written ({error.strerror}); the training needs it. Choose "
@@ -63,52 +60,24 @@ class RunFolder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.lock.unlink(missing_ok=True)
-        if kind is not None and not self.state.exists():
+        nothing = kind is not None and not self.state.exists()
+        if nothing:
             # Nothing worth resuming: leave nothing behind, but for what was measured, which the next attempt needs not
             # measure again.
             for name in (self.preview, self.path / RECORD):
                 name.unlink(missing_ok=True)
-            try:
+        runlock.release(self.lock, self._held)
+        if nothing:
+            with suppress(OSError):  # it stays if anything else is in it
                 self.path.rmdir()
-            except OSError:
-                pass
 
-    def _claim(self) -> None:
-        for _ in range(2):
-            try:
-                handle = os.open(self.lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-            except FileExistsError:
-                other = owner(self.path)
-                if other is not None:
-                    raise UserError(_taken(other, self.path)) from None
-                self.lock.unlink(missing_ok=True)
-                continue
-            os.write(handle, str(os.getpid()).encode("ascii"))
-            os.close(handle)
-            return
-        raise UserError(f"{self.lock} is claimed by another training. Wait for it, or choose another name.")
+    def _claim(self) -> int:
+        handle = runlock.claim(self.lock)
+        if handle is None:
+            raise UserError(_taken(owner(self.path) or 0, self.path))
+        return handle
 
 
 def _taken(process: int, folder: Path) -> str:
     advice = "Wait for it, stop it, or choose another name."
     return f"Process {process} is training into {folder} already; two cannot. {advice}"
-
-
-def _alive(process: int) -> bool:
-    if process == os.getpid():
-        return True
-    if sys.platform == "win32":
-        import ctypes
-
-        handle = ctypes.windll.kernel32.OpenProcess(0x1000, False, process)  # query limited information
-        if handle:
-            ctypes.windll.kernel32.CloseHandle(handle)
-        return bool(handle)
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import signal
 import sys
 import threading
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from C2SCore import card, config, events, files, recorded
+from C2SCore import card, cardedit, config, contrasts, events, files, recorded
 from C2SCore.config import TrainConfig
 from C2SCore.errors import Cancelled, UserError
 from C2SCore.guidance import counted
@@ -37,6 +38,8 @@ def run(options: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
     if options.minutes is not None:
         record.config = TrainConfig.from_dict(record.config).replace(minutes=options.minutes).to_dict()
     record.card |= facts
+    if "auxiliary" in facts:
+        _check_auxiliary(record)
     record.device = options.device
 
     def listen(message: events.Message) -> None:
@@ -78,11 +81,18 @@ def _begun(options: argparse.Namespace, out: Path) -> Record:
             if options.resume
             else "No scan was given; at least one is needed. Name scans or folders with --data."
         )
-    return Record(out, find_cases(options.data, options.aux), _recipe(options).to_dict())
+    names = [contrasts.guess(Path(group[0]).name) or f"contrast {n}" for n, group in enumerate(options.aux, 1)]
+    cases = find_cases(options.data, options.aux)
+    return Record(out, cases, _recipe(options).to_dict(), {"auxiliary": names} if names else {})
 
 
 def _resumed(options: argparse.Namespace, out: Path) -> Record:
     """The record of the training to go on with; recipe and scans may be left off, and scans that were moved named."""
+    if options.aux and not options.data:
+        raise UserError(
+            f"Further contrasts were given with --aux for the training {out.stem}, and no scans; it knows its own. "
+            "Leave --aux off, or name the scans with --data too."
+        )
     record = Record.load(out)
     if options.preset or options.config or options.initial:
         record.config = _recipe(options).to_dict()
@@ -92,46 +102,50 @@ def _resumed(options: argparse.Namespace, out: Path) -> Record:
     return record
 
 
+def _check_auxiliary(record: Record) -> None:
+    """Raise `UserError` unless the card names each further contrast that the model will read."""
+    names, needed = record.card.get("auxiliary", ()), len(record.files()[0]) - 1
+    if len(names) != needed:
+        raise UserError(
+            f"The card names {len(names)} further contrasts ({', '.join(names) or 'none'}), and {needed} are given "
+            "with --aux; there must be a name for each. Correct `auxiliary` on the card, or leave it out."
+        )
+
+
 def _recipe(options: argparse.Namespace) -> TrainConfig:
     recipe = config.load(options.config) if options.config else config.preset(options.preset or PRESET)
     return recorded.starting_from(recipe, options.initial)
 
 
 def card_facts(options: argparse.Namespace) -> dict[str, Any]:
-    """What the command line says for the model card; raises `UserError` for a card file with unknown fields."""
-    facts: dict[str, Any] = {}
-    if options.aux:
-        facts["auxiliary"] = tuple(Path(group[0]).name for group in options.aux)
-    if options.card:
-        facts |= config.read_yaml(options.card)
-    known = {field.name for field in dataclasses.fields(card.Card)}
-    unknown = sorted(set(facts) - known)
-    if unknown:
-        raise UserError(
-            f"The card {options.card} has the unknown field {unknown[0]!r}; known are {', '.join(sorted(known))}."
-        )
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()}
+    """What the command line says for the model card; raises `UserError` for words that no card takes."""
+    return cardedit.checked(config.read_yaml(options.card), cardedit.GIVEN) if options.card else {}
 
 
 def model_path(name: str) -> Path:
     """A bare name goes to the user's own models, where `--model NAME` finds it; a path stays one."""
     path = Path(name)
-    if path.suffix != ".safetensors":
-        path = path.with_name(path.name + ".safetensors")
-    if path.name == name or path.name == f"{name}.safetensors":
-        if Path(name).suffix != ".safetensors":
-            return card.models_folder() / f"{card.check_name(name)}.safetensors"
-    return path
+    if not path.name or (path.name != name and path.is_dir()) or name.endswith(("/", os.sep)):
+        raise UserError(
+            f"The model is {name!r}; it must be a name or a file. Add a name, as in models/mine.safetensors."
+        )
+    if path.suffix == ".safetensors":
+        return path
+    if path.name != name:
+        return path.with_name(path.name + ".safetensors")
+    if name in card.bundled_names():
+        raise UserError(f"There is a bundled model {name!r}; names are unique. Choose another name.")
+    return card.models_folder() / f"{card.check_name(name)}.safetensors"
 
 
-def find_cases(paths: Sequence[str], contrasts: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
+def find_cases(paths: Sequence[str], helping: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
     """One case as in `TrainJob` for every scan, with its further contrasts; nothing is read yet.
 
     Folders are searched, those of the contrasts too; what is found in one is `optional`. Raises `UserError` where a
     contrast has another number of scans than the targets.
     """
     targets = _scans(paths)
-    others = [_scans(group) for group in contrasts]
+    others = [_scans(group) for group in helping]
     for group in others:
         if len(group) != len(targets):
             raise UserError(
@@ -153,8 +167,9 @@ def _scans(paths: Sequence[str]) -> list[tuple[str, bool]]:
     """The absolute path of every scan, and whether a search has found it."""
     found: list[tuple[str, bool]] = []
     for path in map(Path, paths):
-        searched = path.is_dir() and not files.is_scan(path)
-        for scan in files.find_scans(path) if searched else [path]:
+        scans = files.find_scans(path) if path.is_dir() else [path]
+        searched = scans != [path]  # a folder with one DICOM series, and nothing else, is that scan
+        for scan in scans:
             if not files.split_part(scan)[0].exists():
                 raise UserError(f"{scan} does not exist; a scan must be a file or a DICOM folder. Check the path.")
             found.append((str(scan.absolute()), searched))

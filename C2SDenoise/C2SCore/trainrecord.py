@@ -98,10 +98,12 @@ class Record:
         """Raise `UserError` if scans of the training are gone."""
         gone = [path for paths in self.files() for path in paths if not Path(path.partition(PART)[0]).exists()]
         if gone:
+            aux = " --aux NEW" if any(len(paths) > 1 for paths in self.files()) else ""
             more = f" and {len(gone) - 1} more scans are gone" if len(gone) > 1 else " is gone"
             raise UserError(
                 f"{gone[0]}{more}; the training {self.out.stem} learns from them. Put them back to where they were, "
-                "in the same place relative to the model, or start a new training."
+                "or in the same place relative to the model, or say where they are now: "
+                f'c2s train --resume --out "{self.out}" --data NEW{aux}'
             )
 
     def relocate(self, cases: list[dict[str, Any]]) -> None:

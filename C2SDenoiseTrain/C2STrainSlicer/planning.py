@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from C2SCore import contrasts
 from C2SCore.config import TrainConfig
 from C2SCore.errors import UserError
 from C2SSlicer import job, volumes
@@ -37,7 +38,7 @@ def cases_of(
             )
     rows = [_row(item) for item in targets]
     cases = [matching.Case(row.text, row, tuple(_row(group[n]) for group in groups)) for n, row in enumerate(rows)]
-    helpers = [scans.guess_contrast(_row(group[0]).text) or f"contrast {n + 2}" for n, group in enumerate(groups)]
+    helpers = [contrasts.guess(_row(group[0]).text) or f"contrast {n + 2}" for n, group in enumerate(groups)]
     return plan_cases(cases), {"contrasts": matching.contrasts(rows), "auxiliary": helpers}
 
 
@@ -51,9 +52,9 @@ def _row(item: Any) -> Row:
         if not Path(str(item).partition("::")[0]).exists():
             raise UserError(f"{item} does not exist; a scan must be a file. Check the path.")
         text = scans.matching_text(str(item))
-        return Row(text, str(item), contrast=scans.guess_contrast(text))
+        return Row(text, str(item), contrast=contrasts.guess(text))
     volumes.check_scalar(item)
-    return Row(item.GetName(), node=item.GetID(), contrast=scans.guess_contrast(item.GetName()))
+    return Row(item.GetName(), node=item.GetID(), contrast=contrasts.guess(item.GetName()))
 
 
 def _looked_at(folder: str) -> list[Row]:

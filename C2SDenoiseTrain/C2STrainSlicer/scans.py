@@ -6,12 +6,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from C2SCore import events, guidance
+from C2SCore import contrasts, events, guidance
 
 SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".h5", ".hdf5", ".npy")
-_CONTRASTS = "flair|stir|mprage|t1ce|t1gd|t1w|t1|t2star|t2w|t2|pdw|pd|gre|fse|tse|swi|dwi|adc|epi|bold"
-_SPECIFIC = ("flair", "stir", "mprage")
-_CONTRAST = re.compile(rf"(?<![a-z0-9])({_CONTRASTS})(\d{{2}})?(?![a-z0-9])", re.IGNORECASE)
 
 
 @dataclass
@@ -76,7 +73,7 @@ class Row:
 def row_of(found: events.Inspected, folder: str = "", node: str = "", name: str = "") -> Row:
     """A row for what the worker found, with contrast and group guessed from its name."""
     text = name or matching_text(found.path, folder)
-    contrast = guess_contrast(text) or guess_contrast(found.name)
+    contrast = contrasts.guess(text) or contrasts.guess(found.name)
     return Row(
         text,
         "" if node else found.path,
@@ -110,25 +107,14 @@ def matching_text(path: str, folder: str = "") -> str:
     return text + (f"/{part}" if mark else "")
 
 
-def guess_contrast(text: str) -> str:
-    """The contrast that a name speaks of, in capitals; empty if none. FLAIR goes before a T2 beside it."""
-    found = _found(text)
-    return found.group(1).upper() if found else ""
-
-
 def guess_repetition(text: str) -> str:
     """The two digits after the contrast, as in T201; empty without."""
-    found = _found(text)
+    found = contrasts.find(text)
     return (found.group(2) or "") if found else ""
 
 
 def case_of(text: str) -> str:
     """The name without contrast and repetition: what the scans of one session have in common."""
-    found = _found(text)
+    found = contrasts.find(text)
     rest = text if found is None else text[: found.start()] + text[found.end() :]
     return re.sub(r"[\s_\-./]+", "_", rest).strip("_") or "scan"
-
-
-def _found(text: str) -> re.Match[str] | None:
-    found = list(_CONTRAST.finditer(text))
-    return min(found, key=lambda match: match.group(1).lower() not in _SPECIFIC, default=None)

@@ -11,12 +11,12 @@ import pytest
 import safetensors
 import torch
 
-from C2SCore import card, model
+from C2SCore import card, model, runlock
 from C2SCore.card import read_card, read_header
 from C2SCore.cardedit import edit_card
 from C2SCore.cli import main
 from C2SCore.errors import UserError
-from C2SCore.runfolder import run_folder
+from C2SCore.runfolder import LOCK, run_folder
 from C2SCore.trainrecord import Record
 
 
@@ -56,9 +56,11 @@ def test_its_training_takes_the_words_on(own: Path) -> None:
     record.save()
     edit_card(own, {"note": "new"})
     assert Record.load(own).card == {"note": "new", "anatomy": "knee"}
-    (run_folder(own) / "lock").write_text(str(os.getppid()))
-    with pytest.raises(UserError, match="being trained by process"):
+    handle = runlock.claim(run_folder(own) / LOCK)
+    assert handle is not None
+    with pytest.raises(UserError, match=f"being trained by process {os.getpid()}"):
         edit_card(own, {"note": "too late"})
+    runlock.release(run_folder(own) / LOCK, handle)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from C2SCore.contrasts import in_order
+from C2SCore.contrasts import guess, in_order
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,17 @@ from C2SCore.contrasts import in_order
 )
 def test_order_by_name(names: list[str], wanted: list[str], order: list[int] | None) -> None:
     assert in_order(names, wanted) == order
+
+
+@pytest.mark.parametrize(
+    ("name", "contrast"),
+    [
+        ("p1_flair.nii.gz", "FLAIR"),
+        ("2022_T201.h5", "T2"),
+        ("T2_FLAIR", "FLAIR"),
+        ("scan7.nii", ""),
+        ("FLAIR", "FLAIR"),
+    ],
+)
+def test_the_contrast_that_a_name_shows(name: str, contrast: str) -> None:
+    assert guess(name) == contrast

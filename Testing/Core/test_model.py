@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from C2SCore import card, model
+from C2SCore import card, model, runlock
 from C2SCore.card import Card, find_model, list_models, read_card
+from C2SCore.cli import main
 from C2SCore.denoiser import Denoiser
 from C2SCore.errors import UserError
+from C2SCore.runfolder import LOCK
+from C2SCore.trainrecord import Record
 
 
 @pytest.fixture
@@ -69,6 +72,44 @@ def test_names_are_unique_and_valid(saved: Path) -> None:
             model.import_model(saved, name)
 
 
+def test_a_removed_model_leaves_no_training_that_would_overwrite_the_next_of_its_name(saved: Path) -> None:
+    entry = model.import_model(saved, "mine")
+    record = Record(entry.path, state="stopped")
+    record.save()
+    handle = runlock.claim(record.folder / LOCK)
+    assert handle is not None
+    with pytest.raises(UserError, match="Stop it first"):
+        model.remove_model("mine")
+    runlock.release(record.folder / LOCK, handle)
+    assert entry.path.exists() and model.remove_model("mine") == entry.path
+    assert not entry.path.exists() and not record.folder.exists()
+    record.save()  # a training that was stopped before it made a model
+    with pytest.raises(UserError, match="There is a training 'mine' already"):
+        model.import_model(saved, "mine")
+    with pytest.raises(UserError, match=r"own models \(mine\)"):
+        model.remove_model("default")
+    assert model.remove_model("mine") == record.folder and not record.folder.exists()
+    model.import_model(saved, "mine")
+
+
+def test_a_bundled_model_is_imported_under_another_name() -> None:
+    entry = model.import_model("default", "copy")
+    assert entry.path.read_bytes() == find_model("default").read_bytes()
+
+
+def test_a_copy_that_cannot_be_written_is_told(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(source: object, target: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(model.shutil, "copyfile", full)
+    assert main(["models", "export", str(saved), str(tmp_path / "shared")]) == 2
+    assert "shared.safetensors cannot be written (No space left on device)" in capsys.readouterr().err
+    with pytest.raises(UserError, match="cannot be written"):
+        model.import_model(saved, "mine")
+
+
 def test_bundled_models_stay(saved: Path) -> None:
     bundled = [e for e in list_models() if e.bundled]
     assert bundled and bundled[0].name == "default"
@@ -110,6 +151,19 @@ def test_newer_format_and_unknown_network(saved: Path) -> None:
     _with_card(saved, format_version=1, network={"size": "gigantic"})
     with pytest.raises(UserError, match="gigantic"):
         model.load(saved)
+
+
+def test_a_strange_card_neither_hides_the_other_models_nor_breaks_its_own(
+    saved: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry = model.import_model(saved, "odd")
+    strange = {"description": 2024, "contrasts": "T1W", "sigma_range": 0.1, "slices": "many", "versions": 3}
+    _with_card(entry.path, **strange, note=None)
+    assert main(["models", "list"]) == 0
+    assert "2024" in capsys.readouterr().out
+    found = model.load("odd").card
+    assert (found.contrasts, found.sigma_range, found.slices, found.versions) == (("T1W",), (0.0, 0.0), 0, {})
+    assert found.note == ""
 
 
 def test_weights_of_other_channels(saved: Path) -> None:

@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from test_dicom import write_slice
 
-from C2SCore import config, events, measuring, model, recorded, state, traincommand, trainjobs
+from C2SCore import config, events, files, measuring, model, recorded, runlock, state, traincommand, trainjobs
 from C2SCore.card import read_card
 from C2SCore.cli import main
 from C2SCore.errors import Cancelled, UserError
 from C2SCore.recorded import Cases, carry_out
-from C2SCore.runfolder import MEASURED, run_folder
+from C2SCore.runfolder import LOCK, MEASURED, run_folder
 from C2SCore.trainrecord import Record, unfinished
 from C2SCore.worker import Context, Orders
 
@@ -201,11 +202,11 @@ def test_only_trainings_that_nobody_carries_out_are_offered(tmp_path: Path) -> N
     assert unfinished([tmp_path]) == []  # no checkpoint yet
     (record.folder / "state.safetensors").write_bytes(b"")
     assert [r.out.stem for r in unfinished([tmp_path, tmp_path / "gone", ""])] == ["m"]
-    (record.folder / "lock").write_text(str(os.getppid()))
-    assert unfinished([tmp_path]) == []
+    handle = runlock.claim(record.folder / LOCK)
+    assert handle is not None and unfinished([tmp_path]) == []
     with pytest.raises(UserError, match="Stop it first"):
         record.discard()
-    (record.folder / "lock").unlink()
+    runlock.release(record.folder / LOCK, handle)
     record.discard()
     assert not record.folder.exists()
 
@@ -247,6 +248,42 @@ def test_slicer_resumes_what_c2s_train_began_and_was_killed(tmp_path: Path, one_
     assert read_card(out).auxiliary == ("FLAIR",)
 
 
+def test_the_card_names_contrasts_and_not_files(tmp_path: Path, capsys) -> None:
+    data = sessions(tmp_path / "in")
+    other = shutil.copy(data / "FLAIR" / "p1_FLAIR.nrrd", tmp_path / "Smith.nrrd")
+    line = ["--data", data / "T1W" / "p1_T1W.nrrd", "--aux", data / "FLAIR" / "p1_FLAIR.nrrd", "--aux", other]
+    line += ["--config", recipe(tmp_path, steps=4), "--out", tmp_path / "m.safetensors"]
+    words = tmp_path / "card.yaml"
+    words.write_text("auxiliary: [FLAIR]")
+    assert c2s(*line, "--card", words) == 2
+    assert "1 further contrasts (FLAIR), and 2 are given" in capsys.readouterr().err
+    assert c2s(*line) == 0
+    assert read_card(tmp_path / "m.safetensors").auxiliary == ("FLAIR", "contrast 2")
+
+
+def test_a_resumed_training_takes_no_contrasts_without_scans(tmp_path: Path, capsys) -> None:
+    target, out = write(tmp_path / "a.nrrd", voxels()), tmp_path / "m.safetensors"
+    carry_out(Record(out, [{"target": target}], TINY, device="cpu"), cancelled=stopping_after(12))
+    assert c2s("--resume", "--out", out, "--aux", target) == 2
+    assert "Leave --aux off" in capsys.readouterr().err and "auxiliary" not in Record.load(out).card
+
+
+def test_a_folder_is_searched_also_where_it_holds_dicom_files_itself(tmp_path: Path) -> None:
+    def dicom(folder: Path, series: int) -> None:
+        for k, plane in enumerate(voxels(series, 3)):
+            write_slice(folder / f"{series}{k}.dcm", plane, (0, 0, k), k + 1, series=series)
+
+    dicom(tmp_path / "one", 1)
+    (one,) = traincommand.find_cases([str(tmp_path / "one")], [])
+    assert one["target"] == str(tmp_path / "one") and not one["optional"]
+    dicom(tmp_path / "many", 1)
+    dicom(tmp_path / "many", 2)
+    write(tmp_path / "many" / "sub" / "b.nrrd", voxels())
+    many = traincommand.find_cases([str(tmp_path / "many")], [])
+    assert len(many) == 3 and all(case["optional"] for case in many)
+    assert [case["target"] for case in many] == [str(path) for path in files.find_scans(tmp_path / "many")]
+
+
 def test_c2s_train_resumes_what_slicer_began(tmp_path: Path, capsys) -> None:
     """By its name alone; with scans that were moved; not with other scans or another recipe."""
     data = sessions(tmp_path / "in")
@@ -266,7 +303,8 @@ def test_c2s_train_resumes_what_slicer_began(tmp_path: Path, capsys) -> None:
     assert "p0_T1W.nrrd, and not p0_FLAIR.nrrd" in capsys.readouterr().err
     shutil.move(data, tmp_path / "elsewhere")
     assert c2s("--out", out, "--resume") == 2
-    assert "p0_T1W.nrrd and 1 more scans are gone" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "p0_T1W.nrrd and 1 more scans are gone" in told and f'--resume --out "{out}" --data NEW' in told
     assert c2s("--out", out, "--resume", "--data", tmp_path / "elsewhere" / "T1W") == 0
     assert same(out, whole) and read_card(out).note == "by hand" and read_card(out).trained_on == ("p0", "p1")
     assert c2s("--out", tmp_path / "never.safetensors", "--resume") == 2

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from C2SCore import config, model, state, training
+from C2SCore import config, model, runlock, state, training
 from C2SCore.config import Levels, Noise, TrainConfig
 from C2SCore.corruption import coloured, make_example, patch_size
 from C2SCore.denoiser import with_contrasts
 from C2SCore.errors import Cancelled, UserError
 from C2SCore.events import Curve, Log, Message, Preview, Progress
 from C2SCore.patches import Case, PatchSampler, hold_back
-from C2SCore.runfolder import run_folder
+from C2SCore.runfolder import LOCK, run_folder
 from C2SCore.tensors import to_tensor
 from C2SCore.training import train
 
@@ -264,13 +264,16 @@ def test_events_carry_a_preview_in_the_unit_of_the_scan(tmp_path: Path) -> None:
 
 
 def test_two_trainings_cannot_share_a_folder_but_a_dead_one_is_taken_over(tmp_path: Path) -> None:
+    """Also where a living process has the number of the dead one, as in a container or after a restart."""
     out = tmp_path / "m.safetensors"
     run_folder(out).mkdir()
-    lock = run_folder(out) / "lock"
-    lock.write_text(str(os.getppid()))
-    with pytest.raises(UserError, match="training into"):
+    lock = run_folder(out) / LOCK
+    handle = runlock.claim(lock)
+    assert handle is not None
+    with pytest.raises(UserError, match=f"Process {os.getpid()} is training into"):
         train(_cases(), TINY, out)
-    lock.write_text("999999999")
+    runlock.release(lock, handle)
+    lock.write_text(str(os.getppid()))
     train(_cases(), TINY, out)
     assert out.is_file() and not lock.exists()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -247,6 +246,8 @@ def test_models_are_exported_imported_and_removed(bench, models, tmp_path):
 
 def test_the_card_is_edited_after_the_training(bench, models):
     """The model that C2S Denoise lists says the new words at once; the weights are the same bytes."""
+    from C2SCore import runlock
+
     copy = Path(shutil.copy(models / "tiny.safetensors", models / "edited.safetensors"))
     widget = open_train(bench)
     ui = widget.ui
@@ -268,9 +269,10 @@ def test_the_card_is_edited_after_the_training(bench, models):
     box.setCurrentIndex(box.findText("edited (own)"))
     assert "knee" in denoise.ui.modelSummaryLabel.text
     (models / "edited.training").mkdir()
-    (models / "edited.training" / "lock").write_text(str(os.getppid()))
+    handle = runlock.claim(models / "edited.training" / "lock")
     bench.click(ui.cardButton)
     assert "being trained by process" in ui.statusLabel.text
+    runlock.release(models / "edited.training" / "lock", handle)
     shutil.rmtree(models / "edited.training")
     copy.unlink()
 

@@ -235,14 +235,17 @@ def test_a_full_disk_is_told_and_the_last_checkpoint_stays(bench, models, tmp_pa
 
 def test_two_trainings_in_one_folder_are_refused(bench, models, tmp_path):
     """Another process (here: this one) holds the lock."""
+    from C2SCore import runlock
+
     folder = models / "taken.training"
     folder.mkdir()
-    (folder / "lock").write_text(str(os.getppid()))
+    handle = runlock.claim(folder / "lock")
     widget = open_train(bench, "taken")
     read_folder(bench, widget, sessions(tmp_path, count=1))
     bench.click(widget.ui.startButton)
-    assert f"Process {os.getppid()} is training" in widget.ui.statusLabel.text
+    assert f"Process {os.getpid()} is training" in widget.ui.statusLabel.text
     assert [path.name for path in folder.iterdir()] == ["lock"]
+    runlock.release(folder / "lock", handle)
     shutil.rmtree(folder)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "C2SDenoiseTrain"))
 
-from C2SCore import config, guidance
+from C2SCore import config, contrasts, guidance
 from C2SCore.errors import UserError
 from C2SCore.trainrecord import Record, unfinished
 from C2STrainSlicer import matching, recipe, scans
@@ -32,7 +32,7 @@ from C2STrainSlicer.scans import Row
     ],
 )
 def test_names(text, contrast, case):
-    assert scans.guess_contrast(text) == contrast
+    assert contrasts.guess(text) == contrast
     assert scans.case_of(text) == case
 
 
@@ -51,7 +51,7 @@ def test_notes_do_not_repeat_the_name_of_the_row():
 
 
 def rows(*texts: str) -> list[Row]:
-    return [Row(t, f"/{t}.nrrd", shape=(9, 8, 8), snr=10.0, contrast=scans.guess_contrast(t)) for t in texts]
+    return [Row(t, f"/{t}.nrrd", shape=(9, 8, 8), snr=10.0, contrast=contrasts.guess(t)) for t in texts]
 
 
 def test_contrasts_of_one_session_are_put_together():
