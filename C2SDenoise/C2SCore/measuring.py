@@ -26,6 +26,9 @@ from C2SCore.noise import BINS, HighPassed, Spectrum, white_spectrum
 from C2SCore.zeropoint import zero_point
 
 SPECTRUM_SLICES = 12  # that a spectrum is taken from
+RARE = 0.05  # share of a map of probabilities that is above 0; in a scan without its background, some 0.1 at least
+NEARLY = 0.99  # of the largest value
+CROWDED = 0.1  # share of the voxels above 0 with nearly the largest value; in a scan cut off at a percentile, some 0.03
 FEW_VALUES = 8  # different values, up to which a volume is a mask or a label map
 
 
@@ -67,18 +70,35 @@ class Measurement:
 
 
 def check_values(name: str, volume: np.ndarray) -> None:
-    """Raise `UserError` for a volume (K, J, I) that is no scan as it was made: a mask, a map of labels, z-scores."""
-    count = np.unique(volume[:: max(1, len(volume) // 4), ::2, ::2]).size
+    """Raise `UserError` for a volume (K, J, I) that is no scan as it was made: a mask, a map of labels or of
+    probabilities, z-scores.
+    """
+    part = volume[:: max(1, len(volume) // 4), ::2, ::2]
+    count = np.unique(part).size
     if count <= FEW_VALUES:
         raise UserError(
             f"{name} has only {count} different values, so it seems to be a mask or a label map and no scan. Leave it "
             "out."
+        )
+    if _probabilities(part):
+        raise UserError(
+            f"{name} has values from 0 to 1, and is nearly 0 or 1 in most places, so it seems to be a map of "
+            "probabilities and no scan. Leave it out."
         )
     if zero := zero_point(volume):
         raise UserError(
             f"{name} has its empty space or darkest tissue at {zero:.3g}; a training scan must have it at 0. Give the "
             "scan as it was before its intensities were normalised."
         )
+
+
+def _probabilities(values: np.ndarray) -> bool:
+    """Whether these are between 0 and 1 and hardly anywhere above 0, or crowded at the largest of them."""
+    top = float(values.max())
+    if not 0 < top <= 1 or float(values.min()) < 0:
+        return False
+    seen = values[values > 0]
+    return seen.size < RARE * values.size or bool(np.mean(seen >= NEARLY * top) > CROWDED)
 
 
 class Refine(Protocol):

@@ -157,3 +157,10 @@ def test_a_training_takes_the_level_that_the_bundled_model_sees(tmp_path: Path, 
     (used,) = prepare([case], TrainConfig(), Cache(tmp_path / "m.jsonl"), lambda m: None, lambda: False)
     assert np.abs(used.sigmas - 40).max() < np.abs(filtered - 40).min()
     assert used.sigmas == pytest.approx(40, rel=0.15)
+
+
+def test_a_scan_from_0_to_1_without_its_background_is_no_map_of_probabilities() -> None:
+    volume = np.where(scan(sigma=0.0) > 0, scan(), 0)
+    part = np.zeros((4, 240, 200), np.float32)
+    part[:, 20:116, 30:110] = np.clip(volume / np.quantile(volume[volume > 0], 0.98), 0, 1)
+    measuring.check_values("scan", part)

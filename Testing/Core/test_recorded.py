@@ -284,6 +284,24 @@ def test_a_folder_is_searched_also_where_it_holds_dicom_files_itself(tmp_path: P
     assert [case["target"] for case in many] == [str(path) for path in files.find_scans(tmp_path / "many")]
 
 
+def test_masks_and_maps_of_probabilities_in_a_folder_are_left_out(tmp_path: Path, capsys) -> None:
+    y, x = np.mgrid[:64, :56]
+    away = (x - 30.0) ** 2 + (y - 30.0) ** 2
+    lesion, soft = np.zeros((4, 64, 56), np.float32), np.zeros((4, 64, 56), np.float32)
+    lesion[1:3], soft[1:3] = away < 16, np.where(away < 80, np.exp(-away / 30), 0)
+    organ = np.where(away < 600, 1 / (1 + np.exp((away - 400) / 40)), 0)
+    data = tmp_path / "in"
+    write(data / "scan.nrrd", voxels())
+    maps = {"lesion": lesion, "soft": soft, "organ": np.stack([organ] * 4), "nothing": 0 * lesion}
+    for name, values in maps.items():
+        write(data / f"{name}.nrrd", values.astype(np.float32))
+    out = tmp_path / "m.safetensors"
+    assert c2s("--data", data, "--config", recipe(tmp_path, steps=4), "--out", out) == 0
+    told = capsys.readouterr().err
+    assert all(any("Left out" in line and name in line for line in told.splitlines()) for name in maps), told
+    assert read_card(out).trained_on == ("scan",)
+
+
 def test_c2s_train_resumes_what_slicer_began(tmp_path: Path, capsys) -> None:
     """By its name alone; with scans that were moved; not with other scans or another recipe."""
     data = sessions(tmp_path / "in")
