@@ -11,7 +11,7 @@ from C2SCore.masked import cut_away
 from C2SCore.noise import box_mean
 
 SAMPLED = 16  # slices that decide
-SHIFTED = 0.1  # of the range of intensities: a deeper bottom is no noise and no undershoot
+SHIFTED = 0.1  # of the range of intensities: a deeper bottom, deeper also than the noise, is no undershoot
 ENDS = (0.01, 0.99)  # quantiles of the smoothed voxels that are the range
 DARKEST = 0.5  # of that range: the darkest tissue of a brain that was normalised without its surroundings
 CONSTANT = 0.05  # share of voxels at the minimum, from which that is empty space
@@ -23,9 +23,11 @@ def zero_point(volume: np.ndarray) -> float:
         return 0.0
     few = volume[:: max(1, len(volume) // SAMPLED)]
     outside = cut_away(few)
-    smooth = box_mean(few, 5)[~outside]
+    smooth = box_mean(few, 5)
+    fine = float(np.std(few - smooth))
+    smooth = smooth[~outside]
     low, high = np.quantile(smooth, ENDS) if smooth.size else (0.0, 0.0)
-    if low >= -SHIFTED * (high - low):
+    if low >= -max(SHIFTED * (high - low), fine):
         return 0.0
     if outside.any():
         return float(low - DARKEST * (high - low))

@@ -12,7 +12,8 @@ from C2SCore.threads import SPINS
 
 WAYS = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 COMMAND = "from C2SCore import cli; cli.main(['models', 'list'])"
-WORKER = "from C2SCore import worker; worker.main()"
+# Without serving: at the end of its input, a worker ends its process at once.
+WORKER = "from C2SCore import worker; worker.serve = len; worker.main()"
 
 
 @pytest.mark.parametrize("entry", [COMMAND, WORKER])

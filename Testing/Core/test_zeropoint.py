@@ -32,6 +32,7 @@ def test_noise_about_zero_is_no_shift() -> None:
     assert scan.min() < -2 * SIGMA
     assert zero_point(scan) == 0 and zero_point(clean) == 0
     assert zero_point(noisy(clean, 4 * SIGMA)) == 0
+    assert zero_point(noisy(0 * clean, SIGMA)) == 0  # nothing but noise
 
 
 @pytest.mark.parametrize("masked", [False, True])
