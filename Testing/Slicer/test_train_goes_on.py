@@ -162,7 +162,7 @@ def test_what_c2s_train_began_is_resumed_by_the_panel(bench, models, tmp_path):
     assert "epoch" in widget.ui.statusLabel.text and (folder / "measured.jsonl").read_text() == measured
     bench.click(widget.ui.stopButton)
     until_end(bench, training, "stopped")
-    assert read_card(models / "from a terminal.safetensors").auxiliary == ("p1_FLAIR.nrrd",)
+    assert read_card(models / "from a terminal.safetensors").auxiliary == ("FLAIR",)
 
     bench.set_testing(False)
     import qt
