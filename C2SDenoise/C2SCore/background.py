@@ -16,11 +16,11 @@ MARGIN = 8  # pixels around tissue
 
 def tissue_window(slices: np.ndarray) -> tuple[slice, slice]:
     """The rows and columns of `slices` (K, J, I) that hold tissue, with a margin; all of them where there is none."""
-    mask = foreground(slices)
+    mask = foreground(slices[:, ::2, ::2])  # the box of a quarter of the pixels is the same
     places = [np.flatnonzero(mask.any(axis=(0, 2 - axis))) for axis in range(2)]
     if not places[0].size:
         return slice(None), slice(None)
-    rows, columns = (slice(max(int(p[0]) - MARGIN, 0), int(p[-1]) + 1 + MARGIN) for p in places)
+    rows, columns = (slice(max(2 * int(p[0]) - MARGIN, 0), 2 * int(p[-1]) + 2 + MARGIN) for p in places)
     return rows, columns
 
 

@@ -19,7 +19,7 @@ import torch
 
 from C2SCore import noise, rician
 from C2SCore.inference import SlicePass
-from C2SCore.masked import cut_away
+from C2SCore.masked import beside_a_cut
 from C2SCore.noise import Spectrum, white_spectrum
 from C2SCore.noisemap import CLEAR, noise_shape, refine_shape, span
 from C2SCore.tensors import to_array, to_tensor
@@ -78,7 +78,7 @@ def measure(volume: np.ndarray, given: np.ndarray | None, kind: str, passes: Sli
     mask = noise.foreground(part)
     signal = noise.signal_level(part, mask)
     # Beside a hard edge the model's residual is not noise alone.
-    clear = mask & (noise.box_mean(cut_away(part), EDGE) == 0)
+    clear = mask & ~beside_a_cut(part, EDGE)
     spectrum, estimate, independent, relative = white_spectrum(), 0.0, True, np.ones(len(volume))
     shape: np.ndarray | None = None
     if mask.any():

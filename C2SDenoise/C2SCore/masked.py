@@ -38,6 +38,8 @@ def _along(values: np.ndarray, axis: int, join: np.ufunc) -> np.ndarray:
 def is_masked(source: np.ndarray) -> bool:
     """Whether nearly all around the tissue in `source` (K, J, I) was cut away: then every zero was."""
     few = source[:: max(1, len(source) // SAMPLED)]
+    if np.count_nonzero(cut_away(few)) < MASKED * FEWEST:
+        return False
     away = few[box_mean(foreground(few), 9) == 0]
     return away.size >= FEWEST and bool((away == 0).mean() > MASKED)
 
@@ -48,10 +50,25 @@ def filled(slices: np.ndarray, levels: np.ndarray, first: int) -> np.ndarray:
     levels: sigma, (K,) or (K, J, I); `first`: index of the first slice, so that each always gets the same noise.
     """
     outside = cut_away(slices)
-    if not outside.any():
+    cut = np.flatnonzero(outside.any(axis=(1, 2)))
+    if not cut.size:
         return slices
+    result = slices.copy()
+    result[cut] = _filled(slices[cut], outside[cut], levels[cut], first + cut)
+    return result
+
+
+def beside_a_cut(slices: np.ndarray, side: int) -> np.ndarray:
+    """Where a square of `side` pixels (odd) around a pixel holds one that was cut away, (K, J, I) bool."""
+    result = cut_away(slices)
+    cut = np.flatnonzero(result.any(axis=(1, 2)))
+    result[cut] = box_mean(result[cut], side) > 0
+    return result
+
+
+def _filled(slices: np.ndarray, outside: np.ndarray, levels: np.ndarray, numbers: np.ndarray) -> np.ndarray:
     inside, value = box_mean(~outside, REACH), box_mean(slices, REACH)
     inside, value = box_mean(inside, REACH), box_mean(value, REACH)
-    noise = np.stack([np.random.default_rng(first + k).standard_normal(slices.shape[1:]) for k in range(len(slices))])
+    noise = np.stack([np.random.default_rng(int(k)).standard_normal(slices.shape[1:]) for k in numbers])
     beyond = value / np.maximum(inside, FAINT) + noise * (levels if levels.ndim == 3 else levels[:, None, None])
     return np.where(outside & (inside > FAINT), beyond, slices).astype(np.float32)

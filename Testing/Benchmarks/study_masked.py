@@ -73,7 +73,7 @@ def _cell(clean: np.ndarray, snr: float, loaded: model.Model, rows: np.ndarray, 
         images[PLAIN] = denoise(cut, loaded, told).estimate[rows]
     images[BM3D] = peers.bm3d(cut[rows], sigma)
     levels = {name: measure(scan, None, "gaussian", passes).sigma for name, scan in ((WHOLE, noisy), (OURS, cut))}
-    with mock.patch("C2SCore.calibration.cut_away", lambda slices: np.broadcast_to(False, slices.shape)):
+    with mock.patch("C2SCore.calibration.beside_a_cut", lambda slices, side: np.broadcast_to(False, slices.shape)):
         levels[PLAIN] = measure(cut, None, "gaussian", passes).sigma
     found: dict[str, Any] = {}
     for name, image in images.items():
