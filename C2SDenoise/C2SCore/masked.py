@@ -20,7 +20,8 @@ FAINT = 1e-3  # share of the average that is not cut away, below which there is 
 
 def cut_away(slices: np.ndarray) -> np.ndarray:
     """Where slices (K, J, I) were cut away, bool: zeros that fill at least a square, which may go on beyond the
-    border of the image."""
+    border of the image.
+    """
     margin = (SMALLEST - 1, SMALLEST - 1)
     zero = np.pad(slices == 0, ((0, 0), margin, margin), mode="edge")
     squares = _along(_along(zero, 1, np.logical_and), 2, np.logical_and)
@@ -67,6 +68,7 @@ def beside_a_cut(slices: np.ndarray, side: int) -> np.ndarray:
 
 
 def _filled(slices: np.ndarray, outside: np.ndarray, levels: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """The mean of what lies near, and noise that goes by the slices' `numbers`, where they were cut away."""
     inside, value = box_mean(~outside, REACH), box_mean(slices, REACH)
     inside, value = box_mean(inside, REACH), box_mean(value, REACH)
     noise = np.stack([np.random.default_rng(int(k)).standard_normal(slices.shape[1:]) for k in numbers])
