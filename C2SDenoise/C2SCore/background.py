@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from C2SCore.noise import box_mean, foreground
+from C2SCore.tissue import box_mean, foreground
 
 DARK = 0.5  # of sigma: local mean of the estimate below which there is nothing
 FADE = 1.5  # of sigma: estimate from which nothing is changed

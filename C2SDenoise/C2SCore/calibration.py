@@ -20,9 +20,10 @@ import torch
 from C2SCore import noise, rician
 from C2SCore.inference import SlicePass
 from C2SCore.masked import beside_a_cut
-from C2SCore.noise import Spectrum, white_spectrum
 from C2SCore.noisemap import CLEAR, noise_shape, refine_shape, span
+from C2SCore.spectrum import Spectrum, estimate_spectrum, white_spectrum
 from C2SCore.tensors import to_array, to_tensor
+from C2SCore.tissue import foreground, signal_level, thickest
 from C2SCore.zeropoint import lifted, zero_point
 
 # Slices that are looked at. Volumes with at most so many may be 2-D multi-slice scans with a gain of their own per
@@ -75,16 +76,16 @@ def measure(volume: np.ndarray, given: np.ndarray | None, kind: str, passes: Sli
     part = volume[_chosen(len(volume))]
     if zero := zero_point(part):
         part = lifted(part, zero)
-    mask = noise.foreground(part)
-    signal = noise.signal_level(part, mask)
+    mask = foreground(part)
+    signal = signal_level(part, mask)
     # Beside a hard edge the model's residual is not noise alone.
     clear = mask & ~beside_a_cut(part, EDGE)
     spectrum, estimate, independent, relative = white_spectrum(), 0.0, True, np.ones(len(volume))
     shape: np.ndarray | None = None
     if mask.any():
-        spectrum = noise.estimate_spectrum(part, mask)
+        spectrum = estimate_spectrum(part, mask)
         passed = noise.HighPassed(part, mask, spectrum)
-        estimate = passed.sigma(noise.thickest(mask))
+        estimate = passed.sigma(thickest(mask))
         independent = passed.slice_correlation(mask) < INDEPENDENT
         if len(part) == len(volume):
             relative = _relative_levels(passed.slice_sigmas(estimate), mask)

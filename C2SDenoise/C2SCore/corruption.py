@@ -18,6 +18,7 @@ from C2SCore.patches import Batch
 from C2SCore.tensors import to_array, to_tensor
 
 MARGIN = 8  # pixels cut from each side of a band-limited patch, where the filter rings
+SOFT = 0.5  # of the band-limited patches are apodised, too
 RANGE_TAU_MIN = 0.5  # of sigma_d: density "range" stays this far from the data, where the plain loss has no weight left
 
 
@@ -181,18 +182,21 @@ def _random_band(n: int, size: int, fraction: float, rng: np.random.Generator) -
     for row in range(n):
         if rng.random() >= fraction:
             continue
-        both, soft = rng.random() < 0.5, rng.random() < 0.4
-        windows = []
-        for axis in range(2):
-            if not both and axis == 1:
-                windows.append(np.ones(size))
-                continue
-            edge = rng.uniform(0.22, 0.5)
-            taper = 1 / (1 + np.exp((frequencies - edge) / 0.004))
-            windows.append(np.exp(-0.5 * (frequencies / (1.1 * edge)) ** 2) * taper if soft else taper)
-        window = np.outer(*windows)
+        soft = rng.random() < SOFT
+        both = rng.random() < (0.75 if soft else 0.5)
+        windows = [_random_window(frequencies, soft, rng) for _ in range(1 + both)]
+        window = np.outer(windows[0], windows[1] if both else np.ones(size))
         gains[row] = window.T if rng.random() < 0.5 else window
     return gains
+
+
+def _random_window(frequencies: np.ndarray, soft: bool, rng: np.random.Generator) -> np.ndarray:
+    """Gain along one axis: nothing beyond an edge and, if soft, a fall towards it, from a faint one to Hamming's
+    (which exp(-2.5 (f / edge)^2) follows closely) and that of linear interpolation.
+    """
+    edge = min(rng.uniform(0.22, 0.7 if soft else 0.5), 0.5)
+    taper = 1 / (1 + np.exp((frequencies - edge) / 0.004))
+    return taper * np.exp(-rng.uniform(0.3, 3.5) * (frequencies / edge) ** 2) if soft else taper
 
 
 def _jitter(x: Tensor, fraction: float, quiet: np.ndarray, rng: np.random.Generator) -> Tensor:

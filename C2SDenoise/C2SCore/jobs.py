@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from C2SCore import events, trainjobs
 from C2SCore.errors import UserError
 from C2SCore.jobtools import use_device
+from C2SCore.tissue import foreground, signal_level
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,8 +71,8 @@ def measure_noise(job: events.NoiseJob, context: Context) -> events.Done:
     except (ModuleNotFoundError, UserError):
         from C2SCore import noise
 
-        mask = noise.foreground(volume)
-        return _noise_found(job, noise.estimate_sigma(volume, mask), noise.signal_level(volume, mask), False)
+        mask = foreground(volume)
+        return _noise_found(job, noise.estimate_sigma(volume, mask), signal_level(volume, mask), False)
     from C2SCore import calibration
     from C2SCore.device import choose_device
     from C2SCore.inference import SlicePass
@@ -89,7 +90,7 @@ def _noise_found(job: events.NoiseJob, sigma: float, signal: float, refined: boo
 def measure_evidence(job: events.EvidenceJob, context: Context) -> events.Done:
     """What a result is worth, by itself and against a reference."""
     context.progress("Measuring what was removed")
-    from C2SCore import noise, quality
+    from C2SCore import quality
 
     source, denoised = _load(job.source, job.slices), _load(job.denoised, job.slices)
     numbers = dict(quality.residual_checks(source, denoised, job.sigma))
@@ -97,7 +98,7 @@ def measure_evidence(job: events.EvidenceJob, context: Context) -> events.Done:
     if job.reference:
         context.progress("Comparing with the reference")
         reference = _load(job.reference, job.slices)
-        mask = noise.foreground(reference)
+        mask = foreground(reference)
         for name, image in (("before", source), ("after", denoised)):
             numbers["psnr_" + name] = quality.psnr(reference, image, mask)
             numbers["ssim_" + name] = quality.ssim(reference, image, mask)

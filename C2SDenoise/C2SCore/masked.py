@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from C2SCore.noise import box_mean, foreground
+from C2SCore.tissue import box_mean, foreground
 
 SAMPLED = 32  # slices that decide
 FEWEST = 2000  # pixels

@@ -22,7 +22,9 @@ import numpy as np
 
 from C2SCore import noise
 from C2SCore.errors import UserError
-from C2SCore.noise import BINS, HighPassed, Spectrum, white_spectrum
+from C2SCore.noise import HighPassed
+from C2SCore.spectrum import BINS, Spectrum, estimate_spectrum, white_spectrum
+from C2SCore.tissue import foreground, signal_level, thickest
 from C2SCore.zeropoint import zero_point
 
 SPECTRUM_SLICES = 12  # that a spectrum is taken from
@@ -146,19 +148,19 @@ def _usable(found: Measurement) -> bool:
 
 
 def _measured(volume: np.ndarray, spectrum: str, levels: bool) -> Measurement:
-    mask = noise.foreground(volume)
+    mask = foreground(volume)
     colour, sigmas, correlation = white_spectrum(), np.zeros(len(volume) if levels else 0), 0.0
     if mask.any():
         if spectrum == "auto":
-            rows = noise.thickest(mask)
+            rows = thickest(mask)
             rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), SPECTRUM_SLICES)).round().astype(int)]
-            colour = noise.estimate_spectrum(volume[rows], mask[rows])
+            colour = estimate_spectrum(volume[rows], mask[rows])
         passed = HighPassed(volume, mask, colour)
         if levels:
-            sigmas = passed.slice_sigmas(passed.sigma(noise.thickest(mask)))
+            sigmas = passed.slice_sigmas(passed.sigma(thickest(mask)))
         correlation = passed.slice_correlation(mask)
     return Measurement(
-        signal=noise.signal_level(volume, mask),
+        signal=signal_level(volume, mask),
         spectrum=colour,
         sigmas=sigmas,
         correlation=correlation,

@@ -1,137 +1,27 @@
-"""The noise of a scan from the scan itself: where it is seen, how strong it is and which frequencies it has.
+"""How strong the noise of a scan is, from the scan itself.
 
-MR noise is white in the acquired part of k-space and absent outside it. Its standard deviation sigma is measured in the
-foreground, at frequencies that were acquired and are high along both in-plane axes, where anatomy is weak; the flattest
-places decide.
+Its standard deviation sigma is measured in the foreground, at the highest frequencies along both in-plane axes that
+still have noise, where anatomy is weak; the flattest places decide.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
-import SimpleITK as sitk
 
-BINS = 65  # frequencies 0 ... 0.5 cycles per pixel
-WINDOW = 13  # pixels: side of the squares in which the noise is measured
+from C2SCore.spectrum import BINS, Spectrum, estimate_spectrum
+from C2SCore.tissue import WINDOW, box_mean, foreground, thickest
+
 QUANTILE = 0.1  # of the squares, flattest first, that decide
-MAX_SLICES = 24
 REPEATED_PAIRS = 4
 BACKGROUND_SLICES = 12  # that tell magnitudes from additive noise
 EMPTY = 1.4  # mean square of 9 x 9 pixels over that of noise alone, from which space is not empty
 EMPTY_ROUNDS = 5
 FEWEST_EMPTY = 500  # voxels
 RAYLEIGH_MEDIAN = 1.1774  # of sigma
-INNER = 0.25  # cycles per pixel, up to which frequencies are acquired in all but the rarest scans
-SMALLEST = 16  # pixels: with fewer, a spectrum says nothing
-
-
-@dataclass(frozen=True)
-class Spectrum:
-    """Noise power along the two in-plane axes, separable: S(f_row, f_column) = rows(|f_row|) columns(|f_column|).
-
-    `rows` and `columns` have BINS values from frequency 0 to 0.5 cycles per pixel; the largest of each is about 1.
-    """
-
-    rows: np.ndarray
-    columns: np.ndarray
-
-    @property
-    def white(self) -> bool:
-        return bool(min(self.rows.min(), self.columns.min()) > 0.5)
-
-    def power(self, height: int, width: int) -> np.ndarray:
-        """S on the grid of `np.fft.fft2`, (height, width), scaled to a mean of 1: noise of unit variance."""
-        power = np.outer(_sample(self.rows, height), _sample(self.columns, width))
-        return power / power.mean()
-
-
-def white_spectrum() -> Spectrum:
-    return Spectrum(np.ones(BINS), np.ones(BINS))
-
-
-def _sample(profile: np.ndarray, n: int) -> np.ndarray:
-    return np.interp(np.abs(np.fft.fftfreq(n)), np.linspace(0, 0.5, BINS), profile)
-
-
-def foreground(volume: np.ndarray) -> np.ndarray:
-    """Where there is tissue, (K, J, I) bool: above Otsu's threshold of the smoothed magnitude, lowered to keep dark
-    tissue.
-    """
-    smooth = box_mean(np.abs(volume), 5)
-    if smooth.max() <= smooth.min():
-        return np.zeros(volume.shape, dtype=bool)
-    # A quarter of the pixels has the same histogram.
-    sample = smooth[:, :: 1 + (smooth.shape[1] >= 64), :: 1 + (smooth.shape[2] >= 64)]
-    otsu = sitk.OtsuThresholdImageFilter()
-    otsu.SetInsideValue(0)
-    otsu.SetOutsideValue(1)
-    # The brightest percent (fat, vessels) would pull the threshold up.
-    otsu.Execute(sitk.GetImageFromArray(np.minimum(sample, np.quantile(sample, 0.99))))
-    return smooth > 0.8 * otsu.GetThreshold()
-
-
-def signal_level(volume: np.ndarray, mask: np.ndarray | None = None) -> float:
-    """Median of the foreground, in the scan's unit: the signal of SNR = signal / sigma."""
-    mask = foreground(volume) if mask is None else mask
-    return float(np.median(volume[mask])) if mask.any() else float(np.median(volume))
-
-
-def estimate_spectrum(volume: np.ndarray, mask: np.ndarray | None = None) -> Spectrum:
-    """The acquired part of k-space, from one image (K, J, I).
-
-    The power along one axis is taken only at high acquired frequencies of the other, where there is little anatomy; it
-    is flat where noise was acquired and falls to nothing where it was not. The low frequencies, where anatomy leaks in,
-    are taken to be acquired.
-    """
-    mask = foreground(volume) if mask is None else mask
-    if not mask.any() or min(volume.shape[1:]) < SMALLEST:
-        return white_spectrum()
-    power = _mean_power(volume[thickest(mask)])
-    height, width = power.shape
-    rows, columns = np.abs(np.fft.fftfreq(height)), np.abs(np.fft.fftfreq(width))
-    edge_r = edge_c = INNER
-    profile_r = profile_c = np.ones(BINS)
-    # Which frequencies of one axis are "high but acquired" depends on the other axis' profile: three rounds settle it.
-    # They begin inside of what an image zero-filled to twice the matrix has: beyond, the little that a magnitude leaves
-    # looks as if it went on to the end.
-    for _ in range(3):
-        profile_r, edge_r = _profile(power[:, (columns > 0.6 * edge_c) & (columns <= 0.95 * edge_c)].mean(axis=1), rows)
-        profile_c, edge_c = _profile(power[(rows > 0.6 * edge_r) & (rows <= 0.95 * edge_r), :].mean(axis=0), columns)
-    return Spectrum(profile_r, profile_c)
-
-
-def _mean_power(slices: np.ndarray) -> np.ndarray:
-    """Mean power (J, I) of slices (K, J, I), windowed against the jump at the border."""
-    height, width = slices.shape[1:]
-    window = np.outer(np.hanning(height + 2)[1:-1] ** 0.5, np.hanning(width + 2)[1:-1] ** 0.5)
-    centred = slices - slices.mean(axis=(1, 2), keepdims=True)
-    return (np.abs(np.fft.fft2(centred * window.astype(np.float32))) ** 2).mean(axis=0, dtype=np.float64)
-
-
-def _profile(power: np.ndarray, frequencies: np.ndarray) -> tuple[np.ndarray, float]:
-    """Noise profile (BINS) and the highest acquired frequency, from the power at `frequencies`."""
-    grid = np.linspace(0, 0.5, BINS)
-    binned = np.full(BINS, np.nan)
-    index = np.round(frequencies * 2 * (BINS - 1)).astype(int)
-    for b in np.unique(index):
-        binned[b] = power[index == b].mean()
-    known = np.isfinite(binned)
-    binned = np.interp(grid, grid[known], binned[known])
-    smooth = np.convolve(np.pad(binned, 1, mode="edge"), [0.25, 0.5, 0.25], mode="valid")
-    # The plateau: the median above the frequencies where anatomy leaks in, among those that carry any power.
-    candidates = smooth[(grid > 0.2)]
-    plateau = np.median(candidates[candidates > 0.25 * candidates.max()])
-    profile = np.clip(smooth / max(plateau, 1e-30), 0, 1)
-    profile[: np.argmax(grid > 0.2)] = 1
-    # A fall of less than half is anatomy fading towards high frequencies, not the edge of k-space.
-    outside = np.flatnonzero(profile < 0.5)
-    if outside.size == 0:
-        return np.ones(BINS), 0.5
-    return profile, float(grid[max(outside[0] - 1, 1)])
+NOISY = 0.1  # of the largest noise power, down to which a frequency still has noise
 
 
 class HighPassed:
@@ -203,36 +93,15 @@ def estimate_slice_sigmas(volume: np.ndarray, mask: np.ndarray, spectrum: Spectr
     return passed.slice_sigmas(passed.sigma(thickest(mask)))
 
 
-def thickest(mask: np.ndarray) -> np.ndarray:
-    """Indices of the slices with most foreground, at most MAX_SLICES."""
-    area = mask.sum(axis=(1, 2))
-    wanted = min(MAX_SLICES, max(1, int((area > 0.3 * area.max()).sum())))
-    return np.sort(np.argsort(-area, kind="stable")[:wanted])
-
-
 def _high_pass(height: int, width: int, spectrum: Spectrum) -> np.ndarray:
     """1 at frequencies that were acquired and are high along both axes, 0 elsewhere, (height, width)."""
     return np.outer(_upper_band(spectrum.rows, height), _upper_band(spectrum.columns, width))
 
 
 def _upper_band(profile: np.ndarray, n: int) -> np.ndarray:
-    edge = np.linspace(0, 0.5, BINS)[np.flatnonzero(profile >= 0.5)[-1]]
+    edge = np.linspace(0, 0.5, BINS)[np.flatnonzero(profile >= NOISY)[-1]]
     frequencies = np.abs(np.fft.fftfreq(n))
     return 1 / (1 + np.exp(-(frequencies - 0.7 * edge) / (0.03 * edge))) * (frequencies <= edge)
-
-
-def box_mean(values: np.ndarray, side: int = WINDOW) -> np.ndarray:
-    """Mean over side x side pixels (odd) of (K, J, I), same shape, float32."""
-    pad = side // 2
-    mode: Literal["reflect", "edge"] = "reflect" if min(values.shape[1:]) > pad + 1 else "edge"
-    result = np.empty(values.shape, dtype=np.float32)
-    # Slice by slice: the running sums of one stay in the processor's cache.
-    for plane, mean in zip(values, result):
-        padded = np.pad(plane, ((pad + 1, pad), (pad + 1, pad)), mode=mode)
-        sums = padded.cumsum(axis=0, dtype=np.float64)
-        sums = (sums[side:] - sums[:-side]).cumsum(axis=1)
-        mean[:] = (sums[:, side:] - sums[:, :-side]) / side**2
-    return result
 
 
 def pair_sigma(first: np.ndarray, second: np.ndarray) -> float:

@@ -17,6 +17,7 @@ from C2SCore.modellevels import bundled
 from C2SCore.noisemap import span
 from C2SCore.scan import Scan
 from C2SCore.terminal import told
+from C2SCore.tissue import signal_level
 from C2SCore.writing import check_writable
 
 
@@ -79,7 +80,7 @@ def _from_repetitions(paths: Sequence[str]) -> dict[str, Any]:
             raise UserError(f"{frame.name} and {frames[0].name} have different grids; they must share one.")
     sigma = float(np.median([noise.pair_sigma(a.voxels, b.voxels) for a, b in pairwise(frames)]))
     mean = np.mean([f.voxels for f in frames], axis=0)
-    return _row(str(paths[0]), frames[0].name, sigma, noise.signal_level(mean), f"{len(frames)} repetitions")
+    return _row(str(paths[0]), frames[0].name, sigma, signal_level(mean), f"{len(frames)} repetitions")
 
 
 def _row(path: str, name: str, sigma: float, signal: float, kind: str) -> dict[str, Any]:

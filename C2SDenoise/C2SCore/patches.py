@@ -12,7 +12,7 @@ import numpy as np
 
 from C2SCore import measuring
 from C2SCore.errors import UserError
-from C2SCore.noise import Spectrum, white_spectrum
+from C2SCore.spectrum import Spectrum, white_spectrum
 
 CORRELATED = 0.25  # above this, neighbouring slices share their noise and cannot help
 TISSUE = 0.02  # share of a slice that must be tissue

@@ -21,6 +21,8 @@ import numpy as np
 
 from C2SCore import noise
 from C2SCore.errors import UserError
+from C2SCore.spectrum import estimate_spectrum
+from C2SCore.tissue import foreground, signal_level
 from C2SCore.zeropoint import lifted, zero_point
 
 EDGE_LIMIT = 0.1
@@ -113,11 +115,11 @@ def residual_checks(
     source, denoised = np.asarray(source, np.float32), np.asarray(denoised, np.float32)
     if zero := zero_point(source):
         source, denoised = lifted(source, zero), lifted(denoised, zero)
-    mask = noise.foreground(source)
+    mask = foreground(source)
     residual = source - denoised
-    level = noise.signal_level(source, mask)
+    level = signal_level(source, mask)
     typical = float(np.median(sigma[mask])) if isinstance(sigma, np.ndarray) and mask.any() else float(np.mean(sigma))
-    spectrum = noise.estimate_spectrum(source, mask)
+    spectrum = estimate_spectrum(source, mask)
     expected = (_spectrum_correlation(spectrum.rows), _spectrum_correlation(spectrum.columns))
     left = 1 - kept
     unchanged = typical <= 0 or left * float(np.abs(residual).max()) <= 1e-3 * typical

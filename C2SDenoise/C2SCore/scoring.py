@@ -17,9 +17,9 @@ from torch import Tensor
 from C2SCore.corruption import coloured
 from C2SCore.denoiser import Denoiser
 from C2SCore.gdsm import sure
-from C2SCore.noise import box_mean
 from C2SCore.patches import Batch, Case, PatchSampler
 from C2SCore.tensors import to_array, to_tensor
+from C2SCore.tissue import box_mean
 
 PATCHES, PATCH, DRAWS = 32, 96, 2  # patches of at most so many pixels; draws: probes of the divergence for each
 FEWEST = 4  # patches that a slow method is tried on, whatever the time

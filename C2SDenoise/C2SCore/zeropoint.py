@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from C2SCore.masked import cut_away
-from C2SCore.noise import box_mean
+from C2SCore.tissue import box_mean
 
 SAMPLED = 16  # slices that decide
 SHIFTED = 0.1  # of the range of intensities: a deeper bottom, deeper also than the noise, is no undershoot

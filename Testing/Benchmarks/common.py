@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import phantoms
 
-from C2SCore import __version__, files, noise
+from C2SCore import __version__, files
+from C2SCore.tissue import signal_level
 from C2SCore.writing import atomic, write_json
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -66,7 +67,7 @@ def add_noise(clean: np.ndarray, sigma: float | np.ndarray, kind: str, seed: int
 
 def sigma_at(clean: np.ndarray, snr: float) -> float:
     """Noise level at which tissue median / sigma is `snr`."""
-    return noise.signal_level(clean) / snr
+    return signal_level(clean) / snr
 
 
 def spread(count: int, wanted: int) -> np.ndarray:

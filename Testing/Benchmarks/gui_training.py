@@ -29,7 +29,8 @@ from typing import TYPE_CHECKING, Any
 import common
 import numpy as np
 
-from C2SCore import files, noise
+from C2SCore import files
+from C2SCore.tissue import foreground
 
 TESTING = Path(__file__).resolve().parents[1]
 sys.path += [str(TESTING), str(TESTING / "Slicer"), str(TESTING.parent / "C2SDenoise")]
@@ -53,7 +54,7 @@ class Copy:
 
     def scores(self, image: np.ndarray, rows: np.ndarray) -> dict[str, np.ndarray]:
         """PSNR and SSIM of the chosen slices, and `left`, the mean square error over sigma^2 in the foreground."""
-        mask = noise.foreground(self.clean)
+        mask = foreground(self.clean)
         found = common.scores(self.clean[rows], image[rows], mask[rows], float(np.ptp(self.clean)))
         square = [float(np.mean((a - b)[m] ** 2)) if m.any() else np.nan for a, b, m in zip(image, self.clean, mask)]
         return found | {"left": np.array(square)[rows] / self.sigma**2}

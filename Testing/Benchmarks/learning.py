@@ -16,9 +16,9 @@ from torch import Tensor
 
 from C2SCore.denoiser import Denoiser, measure_sigma_data
 from C2SCore.device import autocast, choose_device
-from C2SCore.noise import foreground, signal_level
 from C2SCore.patches import Case, PatchSampler
 from C2SCore.tensors import to_array, to_tensor
+from C2SCore.tissue import foreground, signal_level
 
 BLIND = 0.15  # of sigma_data: what a network is told that must not know the level
 

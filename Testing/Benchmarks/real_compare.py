@@ -28,10 +28,11 @@ from pictures import Tile, draw_slices
 
 from C2SCore import files, model
 from C2SCore.denoising import Options, denoise
-from C2SCore.noise import estimate_sigma, signal_level
+from C2SCore.noise import estimate_sigma
 from C2SCore.patches import Case
 from C2SCore.quality import residual_checks
 from C2SCore.scan import Scan
+from C2SCore.tissue import signal_level
 
 PRODUCT = "C2S, ours, product"
 ROWS = tuple(name for name in METHODS if name not in WITH_MORE)

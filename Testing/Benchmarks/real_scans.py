@@ -20,9 +20,10 @@ from pictures import Tile, draw_slices
 
 from C2SCore import files, model
 from C2SCore.denoising import Options, Result, denoise
-from C2SCore.noise import Spectrum, estimate_spectrum, foreground, signal_level
 from C2SCore.quality import residual_checks
 from C2SCore.scan import Scan
+from C2SCore.spectrum import Spectrum, estimate_spectrum
+from C2SCore.tissue import foreground, signal_level
 
 DRAWS = 3  # of synthetic noise
 SHOWN = ("residual_edge_correlation", "residual_detail_correlation")

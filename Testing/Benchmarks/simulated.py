@@ -22,7 +22,8 @@ from pictures import Tile, draw_slices
 
 from C2SCore import model
 from C2SCore.denoising import Options, denoise
-from C2SCore.noise import estimate_sigma, foreground, signal_level
+from C2SCore.noise import estimate_sigma
+from C2SCore.tissue import foreground, signal_level
 
 KINDS = ("gaussian", "rician")
 FACTORS = (0.5, 0.75, 1.0, 1.25, 1.5)  # of the true sigma

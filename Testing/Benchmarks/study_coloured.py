@@ -18,9 +18,10 @@ import product
 
 from C2SCore.config import Noise
 from C2SCore.denoiser import Denoiser
-from C2SCore.noise import estimate_spectrum, foreground, signal_level
 from C2SCore.patches import Case
+from C2SCore.spectrum import estimate_spectrum
 from C2SCore.tensors import to_array, to_tensor
+from C2SCore.tissue import foreground, signal_level
 
 M4RAW = 256 / 195  # lines over acquired lines
 FACTORS = {"not interpolated": (1, 1), "as M4Raw": (1, M4RAW), "rows doubled": (2, 1), "both doubled": (2, 2)}

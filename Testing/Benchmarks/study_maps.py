@@ -24,7 +24,7 @@ from C2SCore.calibration import measure
 from C2SCore.denoising import Options, denoise
 from C2SCore.device import choose_device
 from C2SCore.inference import SlicePass
-from C2SCore.noise import foreground, signal_level
+from C2SCore.tissue import foreground, signal_level
 
 RATIO = 3.0  # strongest over weakest noise
 ONE, KNOWN, MEASURED = "one level, true", "map known", "measured"

@@ -22,7 +22,7 @@ from C2SCore.calibration import measure
 from C2SCore.denoising import Options, denoise
 from C2SCore.device import choose_device
 from C2SCore.inference import SlicePass
-from C2SCore.noise import foreground
+from C2SCore.tissue import foreground
 
 DEPTH = 8  # pixels of tissue that are cut off
 RIM = 1  # pixels

@@ -21,8 +21,8 @@ from pictures import draw_bars
 
 from C2SCore import model
 from C2SCore.denoising import Options, denoise
-from C2SCore.noise import foreground, signal_level
 from C2SCore.patches import Case
+from C2SCore.tissue import foreground, signal_level
 
 DISTANCES = {"every slice": 1, "every second slice": 2}
 WITHOUT, WITH, HIDDEN = "trained without", "trained with", "trained with, used without"

@@ -23,7 +23,8 @@ from pictures import Tile, draw_slices
 
 from C2SCore import files, model
 from C2SCore.denoising import Options, denoise
-from C2SCore.noise import foreground, pair_sigma, signal_level
+from C2SCore.noise import pair_sigma
+from C2SCore.tissue import foreground, signal_level
 
 SNR, GAIN = 15.0, 1.03  # of the simulated pair: of both repetitions; of the second over the first
 OURS, GIVEN = "ours", "ours, level of the pair"

@@ -19,7 +19,8 @@ import numpy as np
 from pictures import draw_curves
 from study_coloured import FACTORS, zero_filled
 
-from C2SCore.noise import BINS, Spectrum, estimate_spectrum, signal_level
+from C2SCore.spectrum import BINS, Spectrum, estimate_spectrum
+from C2SCore.tissue import signal_level
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:

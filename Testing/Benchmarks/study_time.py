@@ -27,10 +27,10 @@ from pictures import draw_curves
 from C2SCore import config, model
 from C2SCore.denoiser import Denoiser
 from C2SCore.events import Curve, Message
-from C2SCore.noise import foreground, signal_level
 from C2SCore.patches import Case
 from C2SCore.runfolder import run_folder
 from C2SCore.state import load_state
+from C2SCore.tissue import foreground, signal_level
 from C2SCore.training import train
 
 LINES = (30 / 256, 225 / 256)  # of k-space along the columns: first acquired and first not acquired

@@ -9,7 +9,8 @@ from phantom import blur, noisy, phantom
 
 from C2SCore import calibration, model
 from C2SCore.inference import SlicePass
-from C2SCore.noise import foreground, white_spectrum
+from C2SCore.spectrum import white_spectrum
+from C2SCore.tissue import foreground
 
 
 @pytest.fixture(scope="module")

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from phantom import phantom
 
 from C2SCore import noise
 from C2SCore.noise import (
     background_sigma,
     estimate_sigma,
     estimate_slice_sigmas,
-    estimate_spectrum,
-    foreground,
     is_magnitude,
     pair_sigma,
-    signal_level,
     slice_correlation,
 )
+from C2SCore.spectrum import BINS, estimate_spectrum, white_spectrum
+from C2SCore.tissue import foreground, signal_level
 
 
 def _phantom(count: int = 6, size: int = 128) -> np.ndarray:
@@ -56,10 +54,6 @@ def test_constant_volume_has_no_noise() -> None:
     assert estimate_sigma(np.full((3, 64, 64), 7.0, dtype=np.float32)) == 0
 
 
-def test_white_noise_is_called_white() -> None:
-    assert estimate_spectrum(_noisy(10.0)).white
-
-
 @pytest.mark.parametrize("share", [0.5, 0.75])
 def test_edge_of_k_space_is_found_and_level_is_that_of_the_image(share: float) -> None:
     rng = np.random.default_rng(0)
@@ -67,35 +61,11 @@ def test_edge_of_k_space_is_found_and_level_is_that_of_the_image(share: float) -
     noise_only = _zero_filled(10 * rng.standard_normal(clean.shape), share)
     volume = _zero_filled(clean, share) + noise_only
     spectrum = estimate_spectrum(volume)
-    frequencies = np.linspace(0, 0.5, noise.BINS)
+    frequencies = np.linspace(0, 0.5, BINS)
     assert spectrum.rows.min() > 0.5
     assert spectrum.columns[frequencies < share / 2 - 0.03].min() > 0.5
     assert spectrum.columns[frequencies > share / 2 + 0.03].max() < 0.3
     assert estimate_sigma(volume) == pytest.approx(noise_only.std(), rel=0.1)
-
-
-@pytest.mark.parametrize("snr", [10, 30, 100])
-def test_magnitude_zero_filled_to_twice_the_matrix(snr: float) -> None:
-    """As most scanners store it: what the magnitude leaves outside the acquired part is no noise level."""
-    low = phantom((4, 64, 64)) / 8
-    rng = np.random.default_rng(0)
-    noisy = low + 100 / snr * (rng.standard_normal(low.shape) + 1j * rng.standard_normal(low.shape))
-    padded = np.pad(np.fft.fftshift(np.fft.fft2(noisy), axes=(1, 2)), ((0, 0), (32, 32), (32, 32)))
-    volume = np.abs(np.fft.ifft2(np.fft.ifftshift(padded, axes=(1, 2)))).astype(np.float32) * 4
-    spectrum = estimate_spectrum(volume)
-    frequencies = np.linspace(0, 0.5, noise.BINS)
-    for profile in (spectrum.rows, spectrum.columns):
-        assert profile[frequencies < 0.2].min() > 0.5 and profile[frequencies > 0.29].max() < 0.3
-    # Where there is little noise, hard edges pass for some; a level from outside the acquired part is 20 times too low.
-    assert estimate_sigma(volume) > 0.7 * 100 / snr
-
-
-def test_spectrum_on_a_grid_has_unit_variance_and_turns_with_its_axes() -> None:
-    profile = np.linspace(1, 0, noise.BINS)
-    power = noise.Spectrum(np.ones(noise.BINS), profile).power(30, 40)
-    assert power.shape == (30, 40)
-    assert power.mean() == pytest.approx(1)
-    assert np.ptp(power[:, 0]) == pytest.approx(0) and power[0, 20] < power[0, 1]
 
 
 def test_level_of_every_slice() -> None:
@@ -103,7 +73,7 @@ def test_level_of_every_slice() -> None:
     rng = np.random.default_rng(0)
     sigmas = np.array([5, 5, 5, 10, 10, 10.0])
     volume = (clean + sigmas[:, None, None] * rng.standard_normal(clean.shape)).astype(np.float32)
-    found = estimate_slice_sigmas(volume, foreground(volume), noise.white_spectrum())
+    found = estimate_slice_sigmas(volume, foreground(volume), white_spectrum())
     assert found == pytest.approx(sigmas, rel=0.15)
 
 
@@ -161,5 +131,5 @@ def test_slices_that_share_noise_are_found() -> None:
     volume = _noisy(10.0)
     blurred = (volume[1:] + volume[:-1]) / 2
     mask = foreground(volume)
-    assert abs(slice_correlation(volume, mask, noise.white_spectrum())) < 0.1
-    assert slice_correlation(blurred, mask[1:], noise.white_spectrum()) == pytest.approx(0.5, abs=0.1)
+    assert abs(slice_correlation(volume, mask, white_spectrum())) < 0.1
+    assert slice_correlation(blurred, mask[1:], white_spectrum()) == pytest.approx(0.5, abs=0.1)

@@ -9,6 +9,8 @@ from phantom import phantom
 from C2SCore import noise, noisemap
 from C2SCore.denoising import Options, denoise
 from C2SCore.model import load
+from C2SCore.spectrum import white_spectrum
+from C2SCore.tissue import foreground
 
 
 def _map(shape: tuple[int, int]) -> np.ndarray:
@@ -21,8 +23,8 @@ def _noisy(clean: np.ndarray, level: np.ndarray | float, seed: int = 0) -> np.nd
 
 
 def _shape(volume: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
-    mask = noise.foreground(volume)
-    return noisemap.noise_shape(noise.HighPassed(volume, mask, noise.white_spectrum()), mask), mask
+    mask = foreground(volume)
+    return noisemap.noise_shape(noise.HighPassed(volume, mask, white_spectrum()), mask), mask
 
 
 def test_even_noise_has_no_map() -> None:
@@ -55,7 +57,7 @@ def test_denoising_finds_the_map_and_gains_by_it() -> None:
     volume, model = _noisy(clean, level), load("default")
     result = denoise(volume, model)
     assert result.levels.shape == volume.shape and any("measured as a map" in w for w in result.warnings)
-    seen = noise.foreground(clean).mean(axis=0) > 0.5
+    seen = foreground(clean).mean(axis=0) > 0.5
     assert np.std(np.log(result.levels[8] / level)[seen]) < 0.15
     ignored = denoise(volume, model, Options(sigma=result.sigma))
     error, ignoring = (np.mean((r.estimate - clean) ** 2) for r in (result, ignored))

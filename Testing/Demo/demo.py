@@ -21,6 +21,7 @@ from figure import Row, draw
 from C2SCore import files, noise, quality, scanjob
 from C2SCore.scan import Scan
 from C2SCore.scanjob import ScanJob
+from C2SCore.tissue import foreground, signal_level
 
 SIMULATED_SNR = 8
 
@@ -43,7 +44,7 @@ def main(folder: Path) -> None:
     path = Path(nibabel.__path__[0]) / "tests" / "data" / "example4d.nii.gz"
     first, second = files.read(path)
     print(f"Scan: {path.name} of nibabel, {' x '.join(map(str, first.voxels.shape[::-1]))} voxels, 2 repetitions")
-    mask = noise.foreground((first.voxels + second.voxels) / 2)
+    mask = foreground((first.voxels + second.voxels) / 2)
     outcomes = [real(first, second, mask, folder), simulated(first, second, mask, folder)]
     rows = [Row(o.title, o.source, o.denoised, o.residual, o.uncertainty, o.verdict) for o in outcomes]
     picture = draw(rows, folder / "demo.png")
@@ -61,7 +62,7 @@ def real(first: Scan, second: Scan, mask: np.ndarray, folder: Path) -> Outcome:
 def simulated(first: Scan, second: Scan, mask: np.ndarray, folder: Path) -> Outcome:
     """The mean of both repetitions with Rician noise, scored against that mean."""
     clean = (first.voxels + second.voxels) / 2
-    sigma = noise.signal_level(clean, mask) / SIMULATED_SNR
+    sigma = signal_level(clean, mask) / SIMULATED_SNR
     real_part, imaginary_part = np.random.default_rng(0).normal(0, sigma, (2, *clean.shape))
     noisy = first.with_voxels(np.hypot(clean + real_part, imaginary_part), "simulated")
     outcome = denoise(f"Simulated Rician noise, SNR {SIMULATED_SNR}", noisy, "auto", folder)

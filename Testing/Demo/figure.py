@@ -12,8 +12,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
-from C2SCore.noise import foreground
 from C2SCore.scan import Scan
+from C2SCore.tissue import foreground
 from C2SCore.writing import atomic
 
 PAPER, INK, FAINT = "#101418", "#f2f4f5", "#9aa5ad"
