@@ -437,5 +437,5 @@ def test_a_window_over_k_space_is_no_filtered_tissue() -> None:
     window = 0.54 + 0.46 * np.cos(2 * np.pi * np.fft.fftfreq(96))  # Hamming's, over the whole of k-space
     scan, alone = (np.fft.ifft2(np.fft.fft2(v) * window[:, None] * window) for v in (clean + 80 * noise, 80 * noise))
     result = denoise(np.abs(scan).astype(np.float32), load("default"))
-    assert result.sigma == pytest.approx(alone.real.std(), rel=0.1)
+    assert result.sigma == pytest.approx(alone.real.std(), rel=0.15)
     assert not any("empty space" in text for text in result.warnings)
