@@ -28,6 +28,18 @@ def bm3d(volume: np.ndarray, sigma: float) -> np.ndarray:
     return np.stack([slice_bm3d(plane.astype(np.float64) / sigma, 1.0) * sigma for plane in volume]).astype(np.float32)
 
 
+def bm3d_of_spectrum(volume: np.ndarray, sigma: float, power: np.ndarray) -> np.ndarray:
+    """BM3D for coloured noise: told its power too, on the grid of `np.fft.fft2` with a mean of 1 (J, I)."""
+    from bm3d import bm3d as slice_bm3d
+
+    if not hasattr(np, "trapz"):
+        np.trapz = np.trapezoid  # NumPy renamed it, the package still looks for it
+    spectrum = power * power.size  # of noise of standard deviation 1, as the package wants it
+    return np.stack([slice_bm3d(plane.astype(np.float64) / sigma, spectrum) * sigma for plane in volume]).astype(
+        np.float32
+    )
+
+
 def bm3d_of_stabilised(volume: np.ndarray, sigma: float) -> np.ndarray:
     """BM3D after our stabilising transform for Rician noise; the result is still in the transform's domain."""
     return bm3d(rician.stabilise(np.abs(volume) / sigma), 1.0)

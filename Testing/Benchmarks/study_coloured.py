@@ -15,6 +15,7 @@ from typing import Any
 import common
 import numpy as np
 import product
+from storing import M4RAW, zero_filled
 
 from C2SCore.config import Noise
 from C2SCore.denoiser import Denoiser
@@ -23,7 +24,6 @@ from C2SCore.spectrum import estimate_spectrum
 from C2SCore.tensors import to_array, to_tensor
 from C2SCore.tissue import foreground, signal_level
 
-M4RAW = 256 / 195  # lines over acquired lines
 FACTORS = {"not interpolated": (1, 1), "as M4Raw": (1, M4RAW), "rows doubled": (2, 1), "both doubled": (2, 2)}
 SPECTRA = {"matched": "auto", "white": "white"}
 
@@ -65,19 +65,6 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         values["cases"].append(case)
     common.write_results(options.out, "study_coloured", values, _text(values))
     return values
-
-
-def zero_filled(volume: np.ndarray, factors: tuple[float, float]) -> np.ndarray:
-    """(K, J, I) -> (K, factor J, factor I), rounded, by zeros around k-space; the mean of the image stays."""
-    spectrum = np.fft.fftshift(np.fft.fft2(volume), axes=(1, 2))
-    widths = [(0, 0)]
-    for n, factor in zip(volume.shape[1:], factors):
-        size = round(n * factor)
-        # The middle of an odd and an even axis must fall on the middle again.
-        before = size // 2 - n // 2
-        widths.append((before, size - n - before))
-    padded = np.fft.ifftshift(np.pad(spectrum, widths), axes=(1, 2))
-    return (np.fft.ifft2(padded).real * (padded[0].size / volume[0].size)).astype(np.float32)
 
 
 def _estimate(denoiser: Denoiser, noisy: np.ndarray, sigma: float, rows: np.ndarray) -> np.ndarray:

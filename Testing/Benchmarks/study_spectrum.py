@@ -1,11 +1,10 @@
 """Study: the noise spectrum that the program estimates from one image, against the true one.
 
-Noise is added to a clean scan, and both are zero-filled as in study_coloured.py; so the noise is white in the acquired
-part of k-space and absent outside it. The estimate sees the noisy image alone: its real part, or the magnitude that a
-scanner stores, in which a little noise leaks beyond the acquired part. "Misplaced" is the share of the noise's
-power that it puts at wrong frequencies, half of the mean absolute difference of both spectra; the autocorrelation at
-lag 1 along rows (J) and columns (I) is what a spectrum says of neighbouring pixels. Writes study_spectrum.json,
-study_spectrum.md and study_spectrum.png.
+Noise is added to a clean scan and both are stored as scanners and programs do: zero-filled, under a window over
+k-space, interpolated. The estimate sees the noisy image alone: its real part, or the magnitude that a scanner stores.
+"Misplaced" is the share of the noise's power that it puts at wrong frequencies, half of the mean absolute difference of
+both spectra; a white spectrum in its place shows what there is to win. Writes study_spectrum.json, study_spectrum.md
+and study_spectrum.png.
 
     python study_spectrum.py T1W.nii.gz T2W.nii.gz FLAIR.nii.gz
 """
@@ -16,11 +15,14 @@ from typing import Any
 
 import common
 import numpy as np
+import storing
 from pictures import draw_curves
-from study_coloured import FACTORS, zero_filled
 
-from C2SCore.spectrum import BINS, Spectrum, estimate_spectrum
+from C2SCore.spectrum import BINS, estimate_spectrum, white_spectrum
 from C2SCore.tissue import signal_level
+
+KINDS = ("real part", "magnitude")
+SHOWN = ("zero-filled as M4Raw", "Hamming", "linear 2 x")  # in the figure
 
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
@@ -30,63 +32,71 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     made.add_argument("--side", type=int, default=96, help="pixels of the simulated head (default: %(default)s)")
     options = made.parse_args(arguments)
     common.prepare(options)
-    values: dict[str, Any] = {"environment": common.environment(options.seed), "cells": []}
+    values: dict[str, Any] = {"environment": common.environment(options.seed), "snr": list(options.snr), "cells": []}
     curves: dict[str, Any] = {}
-    frequencies = np.linspace(0, 0.5, BINS)
     for path in options.scans or (None,):
         name, clean = common.anatomy(path, (12, options.side, options.side), options.seed)
-        for title, factors in FACTORS.items():
-            first, second = (_noise(clean.shape, factors, 2 * options.seed + n) for n in (0, 1))
-            image = zero_filled(clean, factors)
-            true = Spectrum(*(_acquired(factor, frequencies) for factor in factors))
+        for way, stored in storing.WAYS.items():
+            first, second = (storing.noise(way, clean.shape, 2 * options.seed + n) for n in (0, 1))
+            image, true = stored(clean), storing.noise_power(way, clean.shape, 1000 + options.seed)
             for snr in options.snr:
                 sigma = signal_level(image) / snr
                 real = image + sigma * first
-                for kind, noisy in (("real part", real), ("magnitude", np.hypot(real, sigma * second))):
+                for kind, noisy in zip(KINDS, (real, np.hypot(real, sigma * second))):
                     found = estimate_spectrum(noisy.astype(np.float32))
-                    facts = {"scan": name, "title": title, "kind": kind, "snr": snr}
-                    values["cells"].append(facts | _compared(found, true, image.shape[1:]))
-            if title == "as M4Raw" and not curves:
-                curves = {"true": (frequencies, true.columns), f"estimated, SNR {snr:g}": (frequencies, found.columns)}
+                    misplaced = _misplaced(found.power(*true.shape), true)
+                    facts = {"scan": name, "way": way, "kind": kind, "snr": snr, "misplaced": misplaced}
+                    white = _misplaced(white_spectrum().power(*true.shape), true)
+                    values["cells"].append(facts | {"white": white, "white_found": found.white})
+            if way in SHOWN and len(curves) < 2 * len(SHOWN):
+                curves |= _curves(way, found.columns, true)
     draw_curves(curves, options.out / "study_spectrum.png", "cycles per pixel along the columns", "noise power")
     common.write_results(options.out, "study_spectrum", values, _text(values))
     return values
 
 
-def _noise(shape: tuple[int, ...], factors: tuple[float, float], seed: int) -> np.ndarray:
-    """Zero-filled Gaussian noise of standard deviation 1."""
-    noise = zero_filled(np.random.default_rng(seed).standard_normal(shape).astype(np.float32), factors)
-    return noise / noise.std()
+def _misplaced(found: np.ndarray, true: np.ndarray) -> float:
+    return float(np.abs(found - true).mean() / 2)
 
 
-def _acquired(factor: float, frequencies: np.ndarray) -> np.ndarray:
-    """Power over frequency: 1 up to the edge of the acquired part."""
-    return (frequencies <= 0.5 / factor).astype(float)
-
-
-def _compared(found: Spectrum, true: Spectrum, shape: tuple[int, ...]) -> dict[str, Any]:
-    powers = [spectrum.power(*shape) for spectrum in (found, true)]
-    lags = [[float(np.fft.ifft2(power).real[place] / power.mean()) for place in ((1, 0), (0, 1))] for power in powers]
-    misplaced = float(np.abs(powers[0] - powers[1]).mean() / 2)
-    return {"misplaced": misplaced, "lag_one": {"estimated": lags[0], "true": lags[1]}}
+def _curves(way: str, found: np.ndarray, true: np.ndarray) -> dict[str, Any]:
+    """The true power and the one found over frequency, largest 1."""
+    count = true.shape[1] // 2
+    profile = true.mean(axis=0)[:count]
+    # Few draws leave some noise on the true one: its mean over some frequencies is shown.
+    smooth = np.convolve(np.pad(profile, 2, mode="edge"), np.full(5, 0.2), mode="valid")
+    return {
+        f"{way}, true": (np.arange(count) / true.shape[1], smooth / smooth[:5].mean()),
+        f"{way}, found": (np.linspace(0, 0.5, BINS)[::2], found[::2]),
+    }
 
 
 def _text(values: dict[str, Any]) -> str:
     rows = []
-    for cell in values["cells"]:
-        lag = cell["lag_one"]
-        pairs = (f"{a:+.2f} ({b:+.2f})" for a, b in zip(lag["estimated"], lag["true"]))
-        name = f"{cell['scan']}, {cell['title']}"
-        rows.append((name, cell["kind"], f"{cell['snr']:g}", f"{cell['misplaced']:.1%}", *pairs))
-    worst = max(values["cells"], key=lambda cell: cell["misplaced"])
-    off = max(abs(a - b) for c in values["cells"] for a, b in zip(c["lag_one"]["estimated"], c["lag_one"]["true"]))
-    header = ("scan, zero-filling", "image", "SNR", "power misplaced", "lag 1, J (true)", "lag 1, I (true)")
+    for way in storing.WAYS:
+        for kind in KINDS:
+            cells = [c for c in values["cells"] if (c["way"], c["kind"]) == (way, kind)]
+            by_snr = [[c["misplaced"] for c in cells if c["snr"] == snr] for snr in values["snr"]]
+            shown = (f"{np.mean(found):.1%} ({max(found):.1%})" for found in by_snr)
+            rows.append((way, kind, f"{cells[0]['white']:.1%}", *shown))
+    header = ("stored", "image", "white taken", *(f"SNR {snr:g}" for snr in values["snr"]))
+    names = ", ".join(dict.fromkeys(cell["scan"] for cell in values["cells"]))
     return (
-        "# The noise spectrum estimated from one image\n\n"
+        "# The noise spectrum estimated from one image\n\nShare of the noise's power at wrong frequencies, mean "
+        f"(worst) over {names}; first, if the noise were taken for white.\n\n"
         + common.table(header, rows)
-        + f"\n\n## What it shows\n\nAt worst {worst['misplaced']:.1%} of the power is put at wrong frequencies "
-        f"({worst['scan']}, {worst['title']}, {worst['kind']}, SNR {worst['snr']:g}), and an autocorrelation is off by "
-        f"{off:.2f}."
+        + f"\n\n## What it shows\n\n{_shows(values['cells'])}"
+    )
+
+
+def _shows(cells: list[dict[str, Any]]) -> str:
+    worst = max(cells, key=lambda cell: cell["misplaced"])
+    plain = [cell for cell in cells if cell["way"] == "as acquired"]
+    return (
+        f"On average {np.mean([c['misplaced'] for c in cells]):.1%} of the power is put at wrong frequencies, "
+        f"{np.mean([c['white'] for c in cells]):.1%} if the noise is taken for white; at worst "
+        f"{worst['misplaced']:.1%} ({worst['scan']}, {worst['way']}, {worst['kind']}, SNR {worst['snr']:g}). Noise "
+        f"that is white is found white in {sum(c['white_found'] for c in plain)} of {len(plain)} cases."
     )
 
 

@@ -39,6 +39,7 @@ def fast_peers(script, monkeypatch):
     """BM3D takes seconds a slice: NLM stands in, so that the rest of a script is tested."""
     peers = script("peers")
     monkeypatch.setattr(peers, "bm3d", peers.nlm)
+    monkeypatch.setattr(peers, "bm3d_of_spectrum", lambda volume, sigma, power: peers.nlm(volume, sigma))
 
 
 def read(folder: Path, name: str) -> dict:
@@ -270,11 +271,24 @@ def test_study_of_coloured_noise(script, tmp_path):
 
 
 def test_study_of_the_spectrum(script, tmp_path):
-    script("study_spectrum").main(["--out", str(tmp_path), "--side", "64", "--snr", "10"])
-    cells = {cell["title"]: cell for cell in read(tmp_path, "study_spectrum")["cells"]}
-    assert cells["not interpolated"]["misplaced"] < 0.02 and cells["both doubled"]["misplaced"] < 0.15
-    # Half of the band: sin(pi / 2) / (pi / 2).
-    assert cells["both doubled"]["lag_one"]["true"] == pytest.approx([0.637, 0.637], abs=0.03)
+    script("study_spectrum").main(["--out", str(tmp_path), "--side", "128", "--snr", "10"])
+    cells = {(cell["way"], cell["kind"]): cell for cell in read(tmp_path, "study_spectrum")["cells"]}
+    assert cells["as acquired", "magnitude"]["white_found"]
+    for way in ("zero-filled 2 x", "Hamming", "linear 2 x"):
+        cell = cells[way, "magnitude"]
+        assert cell["misplaced"] < 0.15 < cell["white"] and not cell["white_found"]
+
+
+def test_study_of_filtered_images(script, tmp_path, fast_peers, monkeypatch):
+    study = script("study_filtered")
+    kept = {way: study.storing.WAYS[way] for way in ("as acquired", "Hamming, zero-filled 2 x")}
+    monkeypatch.setattr(study.storing, "WAYS", kept)
+    study.main(["--out", str(tmp_path), "--side", "96", "--slices", "1", "--snr", "10"])
+    cells = {cell["way"]: cell for cell in read(tmp_path, "study_filtered")["cells"]}
+    assert set(cells) == set(kept)
+    for cell in cells.values():
+        assert cell["level"] == pytest.approx(1, abs=0.2)
+        assert cell["ways"][study.MEASURED]["psnr_mask"]["mean"] > cell["ways"][study.NOISY]["psnr_mask"]["mean"] + 2
 
 
 def test_zero_filling_interpolates(script):
@@ -282,7 +296,7 @@ def test_zero_filling_interpolates(script):
 
     angle = 2 * np.pi * np.arange(8) / 8
     wave = np.cos(angle)[None, :, None] + np.sin(angle)[None, None, :]
-    fine = script("study_coloured").zero_filled(wave, (2, 1))
+    fine = script("storing").zero_filled(wave, (2, 1))
     assert fine.shape == (1, 16, 8)
     assert np.allclose(fine[:, ::2], wave, atol=1e-6)
     assert np.allclose(fine[0, 1] - fine[0, 1].mean(), np.sin(angle), atol=1e-6)
