@@ -20,7 +20,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from C2SCore import noise
+from C2SCore import noise, tissue
+from C2SCore import spectrum as spectra
 from C2SCore.errors import UserError
 from C2SCore.noise import HighPassed
 from C2SCore.spectrum import BINS, Spectrum, estimate_spectrum, white_spectrum
@@ -216,7 +217,7 @@ def _digest(volume: np.ndarray) -> str:
 @functools.cache
 def _estimator() -> str:
     """Changes with the code that measures, so that no number of an older program is taken for a newer one's."""
-    text = "".join(source_text(module) for module in (noise, sys.modules[__name__]))
+    text = "".join(source_text(module) for module in (tissue, spectra, noise, sys.modules[__name__]))
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
