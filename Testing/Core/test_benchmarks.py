@@ -175,6 +175,7 @@ def test_compare(script, model_file, tmp_path, fast_peers, monkeypatch):
     assert set(script("losses").METHODS) < set(level["rows"])
     assert len(level["rows"]["SURE"]["seeds_psnr"]) == 1
     assert level["rows"]["Median filter"]["psnr"]["mean"] > level["rows"]["Noisy"]["psnr"]["mean"]
+    assert "## What it shows" in (tmp_path / "compare.md").read_text(encoding="utf-8")
 
 
 EXACT = ("Noise2Noise", "Supervised", "SURE", "C2S, ours", "C2S, paper, without detail refinement", "Ambient DSM")
