@@ -360,7 +360,8 @@ def _card(given: dict[str, Any], cases: Sequence[Case], config: TrainConfig, out
         "noise": f"spectrum {config.noise.spectrum}: {coloured} of {len(cases)} scans band-limited; "
         + _words(config.noise),
         "loss": f"GDSM: {_words(config.loss)}; levels: {_words(config.levels)}",
-        "config": config.to_dict(),
+        # Shared with the model: the folders of whoever trained it are nobody's business.
+        "config": config.to_dict() | {"initial": Path(config.initial).name},
     }
     return Card(**(facts | given))
 
