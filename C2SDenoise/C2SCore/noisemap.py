@@ -2,7 +2,7 @@
 
 Parallel imaging and the correction of coil intensities leave noise whose level varies smoothly. Its shape is first
 taken from the flattest squares in cells of the plane, all slices together; what smoothing over cells flattens, rounds
-with the model bring back, by the identity of calibration.py in every cell.
+with the model bring back, by the identity of refining.py in every cell.
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ FEWEST = 16  # blocks
 MOST = 4000
 QUARTILE = 0.25
 MUCH = 0.2  # of the noise's power
+LOW = 0.5  # of an axis' highest frequency with MUCH noise, from which the other axis is looked at
 ROUNDS = 3
 LEAST = 0.003  # of the blocks' power: differences below do not count
 FLOORS = (0.0, 0.01, 0.03)  # of the blocks' power, at every frequency: what rounding and magnitudes leave
@@ -108,7 +109,7 @@ def _fitted(power: np.ndarray, count: int, edges: tuple[float, float]) -> tuple[
     logs = np.log(power + 1e-12 * power.max())
     frequencies = np.arange(len(power)) / (2 * (len(power) - 1))
     for _ in range(ROUNDS):
-        near = [(frequencies > 0.5 * edge) & (frequencies <= 0.95 * edge + frequencies[1] / 2) for edge in edges]
+        near = [(frequencies > LOW * edge) & (frequencies <= 0.95 * edge + frequencies[1] / 2) for edge in edges]
         for high in near:
             high[-1] = False  # where both frequencies are 0.5, the transform is real, and its quartile another one
         rows = _window(logs[:, near[1]].mean(axis=1), count)

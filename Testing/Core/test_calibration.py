@@ -7,9 +7,9 @@ import pytest
 import torch
 from phantom import blur, noisy, phantom
 
-from C2SCore import calibration, model
+from C2SCore import calibration, model, refining
 from C2SCore.inference import SlicePass
-from C2SCore.spectrum import white_spectrum
+from C2SCore.spectrum import BINS, Spectrum, white_spectrum
 from C2SCore.tissue import foreground
 
 
@@ -24,7 +24,7 @@ def test_the_search_ends_at_one_level_wherever_it_begins(passes: SlicePass, kind
     volume = noisy(blur(phantom((6, 128, 128)), 1), 40.0, kind)
     mask, magnitude = foreground(volume), kind == "rician"
     starts = (32.0, 40.0, 60.0, 100.0)
-    found = [calibration.refine(volume, mask, start, None, white_spectrum(), magnitude, passes) for start in starts]
+    found = [refining.refine(volume, mask, start, None, white_spectrum(), magnitude, passes) for start in starts]
     assert max(found) / min(found) < 1.05
     assert np.mean(found) == pytest.approx(40.0, rel=0.1)
 
@@ -33,7 +33,25 @@ def test_fine_anatomy_is_no_map_of_noise(passes: SlicePass, monkeypatch: pytest.
     """Where there is little noise, what seems to vary over the plane is not believed."""
     ramp = np.linspace(0.5, 1.5, 128)
     monkeypatch.setattr(calibration, "noise_shape", lambda *_: np.broadcast_to(ramp, (128, 128)).copy())
-    monkeypatch.setattr(calibration, "_refined_shape", lambda part, mask, sigma, shape, *_: shape)
+    monkeypatch.setattr(calibration, "refined_shape", lambda part, mask, sigma, shape, *_: shape)
     for sigma, dimensions in ((80.0, 3), (16.0, 1)):
         volume = noisy(phantom((6, 128, 128)), sigma)
         assert calibration.measure(volume, None, "auto", passes).levels.ndim == dimensions
+
+
+@pytest.mark.parametrize("assumed", ["white", "too soft"])
+def test_the_model_corrects_a_spectrum(passes: SlicePass, assumed: str) -> None:
+    """What a wrong spectrum leaves, or takes, shows in the power of the residual, frequency by frequency."""
+    grid = np.linspace(0, 0.5, BINS)
+    true = np.exp(-np.square(grid / 0.45))
+    rng = np.random.default_rng(0)
+    gain = np.sqrt(np.interp(np.abs(np.fft.fftfreq(128)), grid, true))
+    noise = np.fft.ifft2(np.fft.fft2(rng.standard_normal((4, 128, 128))) * np.outer(gain, gain)).real
+    volume = (blur(phantom((4, 128, 128)), 2) + 60 * noise / noise.std()).astype(np.float32)
+    wrong = np.ones(BINS) if assumed == "white" else np.square(true) * true
+    found = refining.refined_spectrum(volume, foreground(volume), 60.0, None, Spectrum(wrong, wrong), False, passes)
+    assert found is not None
+    for profile in (found.rows, found.columns):
+        assert np.abs(np.log(profile / true))[grid < 0.4].max() < np.abs(np.log(wrong / true))[grid < 0.4].max() / 2
+    again = refining.refined_spectrum(volume, foreground(volume), 60.0, None, Spectrum(true, true), False, passes)
+    assert again is None

@@ -9,7 +9,7 @@ import pytest
 import torch
 from phantom import blur, noisy, phantom
 
-from C2SCore import calibration, inference, rician
+from C2SCore import inference, refining, rician
 from C2SCore.background import tissue_window
 from C2SCore.card import Card
 from C2SCore.denoiser import Denoiser
@@ -18,6 +18,7 @@ from C2SCore.errors import Cancelled, UserError
 from C2SCore.inference import SlicePass
 from C2SCore.model import Model, load
 from C2SCore.noise import estimate_sigma
+from C2SCore.spectrum import white_spectrum
 from C2SCore.tiling import OVERLAP, blend, tile_starts, tiles
 from C2SCore.tissue import foreground
 
@@ -309,15 +310,15 @@ def test_level_is_corrected_by_a_model_that_fits(wrong: float, monkeypatch: pyte
             return super().forward(x * s, sigma * s) / s
 
     passes.denoiser = Scaled("small")
-    original = calibration._Probe.moments
+    original = refining._Probe.moments
 
     def spy(probe, level, magnitude):  # type: ignore[no-untyped-def]
         Scaled.assumed = float(level)
         return original(probe, level, magnitude)
 
-    monkeypatch.setattr(calibration._Probe, "moments", spy)
+    monkeypatch.setattr(refining._Probe, "moments", spy)
     mask = np.ones(volume.shape, dtype=bool)
-    found = calibration.refine(volume, mask, wrong, None, calibration.white_spectrum(), False, passes)
+    found = refining.refine(volume, mask, wrong, None, white_spectrum(), False, passes)
     assert found == pytest.approx(1, rel=0.04)
 
 
