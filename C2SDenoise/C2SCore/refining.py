@@ -181,7 +181,9 @@ class _Probe:
         number or (J, I).
         """
         residual, removed = self._asked(level, magnitude)
-        return to_array(residual.square())[:, 0], to_array(self.z * removed)[:, 0]
+        # The mean of z^2 is 1; the one drawn is not quite, and where the search is flat that would show in the level.
+        expected = 1 - self.z * (self.z - removed)
+        return to_array(residual.square())[:, 0], to_array(expected)[:, 0]
 
     def powers(
         self, level: np.ndarray | np.float32, magnitude: bool, weight: np.ndarray
