@@ -20,8 +20,23 @@ def tissue_window(slices: np.ndarray) -> tuple[slice, slice]:
     places = [np.flatnonzero(mask.any(axis=(0, 2 - axis))) for axis in range(2)]
     if not places[0].size:
         return slice(None), slice(None)
-    rows, columns = (slice(max(2 * int(p[0]) - MARGIN, 0), 2 * int(p[-1]) + 2 + MARGIN) for p in places)
+    rows, columns = (_with_margin(p) for p in places)
     return rows, columns
+
+
+def tissue_box(volume: np.ndarray) -> tuple[slice, slice, slice]:
+    """The part of `volume` (K, J, I) that holds tissue, with a margin; all of it where there is none."""
+    mask = foreground(volume[::2, ::2, ::2])
+    places = [np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
+    if not places[0].size:
+        return slice(None), slice(None), slice(None)
+    slices, rows, columns = (_with_margin(p) for p in places)
+    return slices, rows, columns
+
+
+def _with_margin(places: np.ndarray) -> slice:
+    """From the first to the last of `places`, which are those of every second pixel."""
+    return slice(max(2 * int(places[0]) - MARGIN, 0), 2 * int(places[-1]) + 2 + MARGIN)
 
 
 def centre_background(source: np.ndarray, estimate: np.ndarray, levels: np.ndarray) -> float:

@@ -37,7 +37,8 @@ class Options:
     sigma: "auto", a number, one per slice (K,), or a map (K, J, I), in the scan's unit. noise: "auto", "gaussian" or
     "rician". sigma_limit: what is known to be too much, for "auto".
     detail: 0 (all noise removed) to 1 (the source); in between the straight line of `gdsm.detail`, detail =
-    sigma_target^2 / sigma_d^2.
+    sigma_target^2 / sigma_d^2. isotropic: whether voxels are as thick as wide, so that slices along every axis show
+    anatomy.
     """
 
     sigma: str | float | np.ndarray = "auto"
@@ -46,6 +47,7 @@ class Options:
     detail: float = 0.0
     device: str = "auto"
     uncertainty: bool = False
+    isotropic: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def denoise(
             uncertainty = np.zeros_like(voxels)
     else:
         work = VolumePass(voxels, others, found, passes)
-        estimate = work.estimate(progress, cancelled)
+        estimate = (work.estimate_along_each if options.isotropic else work.estimate)(progress, cancelled)
         if not found.magnitude:
             centre_background(voxels, estimate, found.levels)
         if options.uncertainty:

@@ -30,7 +30,8 @@ class DenoiseJob:
 
     `sigma` is ``"auto"``, a number in the scan's unit, or the path of a `.npy` noise map (K, J, I). `output` receives
     the estimate with all noise removed (detail 0); other detail levels are a straight line between it and the source,
-    and cost nothing. `slices` is the axis of the arrays along which slices lie, here and in the jobs below.
+    and cost nothing. `slices` is the axis of the arrays along which slices lie, here and in the jobs below;
+    `isotropic` says that voxels are as thick as wide.
     """
 
     job: str
@@ -43,6 +44,7 @@ class DenoiseJob:
     device: str = "auto"
     uncertainty: str = ""
     slices: int = 0
+    isotropic: bool = False
 
 
 @dataclass(frozen=True)

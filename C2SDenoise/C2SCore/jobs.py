@@ -43,7 +43,13 @@ def denoise(job: events.DenoiseJob, context: Context) -> events.Done:
 
     from C2SCore import denoising, quality
 
-    options = denoising.Options(sigma=sigma, noise=job.noise, device=context.device, uncertainty=bool(job.uncertainty))
+    options = denoising.Options(
+        sigma=sigma,
+        noise=job.noise,
+        device=context.device,
+        uncertainty=bool(job.uncertainty),
+        isotropic=job.isotropic,
+    )
     with _obeying(model, context):
         result = denoising.denoise(source, model, options, auxiliary, context.progress, context.cancelled)
     context.progress("Measuring what was removed")

@@ -69,6 +69,11 @@ def slice_axis(spacing: Sequence[float], shape: Sequence[int]) -> int:
     return axis if largest > THICKER * second and min(plane) >= SMALLEST_PLANE else 0
 
 
+def isotropic(spacing: Sequence[float], shape: Sequence[int]) -> bool:
+    """Whether voxels are about as thick as wide, and every axis is long enough to be that of a plane."""
+    return max(spacing) <= THICKER * min(spacing) and min(shape) >= SMALLEST_PLANE
+
+
 def geometry(spacing: Sequence[float], axes: np.ndarray, origin: Sequence[float]) -> np.ndarray:
     """IJK-to-RAS matrix (4, 4) from spacing, LPS direction columns (3, 3) and LPS origin."""
     matrix = np.eye(4)

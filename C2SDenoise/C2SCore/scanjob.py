@@ -122,6 +122,7 @@ def run(job: ScanJob, progress: Progress | None = None, cancelled: Callable[[], 
         detail=job.detail,
         device=job.device,
         uncertainty=bool(job.uncertainty),
+        isotropic=scan.isotropic(frames[0].spacing, frames[0].voxels.shape),
     )
     progress("read", 1, 1)
     model = load_model(job.model)

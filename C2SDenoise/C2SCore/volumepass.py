@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -10,7 +12,7 @@ import torch
 from torch import Tensor
 
 from C2SCore import rician
-from C2SCore.background import tissue_window
+from C2SCore.background import tissue_box, tissue_window
 from C2SCore.calibration import Measured
 from C2SCore.errors import Cancelled
 from C2SCore.inference import SlicePass
@@ -40,11 +42,46 @@ class VolumePass:
         for rows in self._steps("denoise", progress, cancelled):
             # Empty space is flat: it gains nothing by being seen twice.
             window = tissue_window(self.voxels[rows])
-            values = to_array(self.passes.run_turned(*self._tensors(rows), window))[:, 0]
-            if self.magnitude:
-                values = (rician.restore(values) * _wide(self.levels[rows])).astype(np.float32)
-            result[rows] = values
+            result[rows] = self._in_unit(rows, self.passes.run_turned(*self._tensors(rows), window))
         return result
+
+    def estimate_along_each(self, progress: Progress, cancelled: Callable[[], bool]) -> np.ndarray:
+        """The volume without noise, (K, J, I), where voxels are as thick as wide: mean over the slices along K, along J
+        and along I, which see what the others do not.
+        """
+        result = np.empty_like(self.voxels)
+        box = tissue_box(self.voxels)  # beyond it, slices along K suffice
+        works = [self, *(self._along(axis, box) for axis in (1, 2))]
+        total, before = sum(len(work.voxels) for work in works), 0
+        for axis, work in enumerate(works):
+            into = np.moveaxis(result[box], axis, 0) if axis else result
+            for rows in work._steps("denoise", progress, cancelled, before, total):
+                values = work._in_unit(rows, work.passes.run(*work._tensors(rows)))
+                into[rows] = into[rows] + values if axis else values
+            before += len(work.voxels)
+        result[box] /= len(works)
+        return result
+
+    def _along(self, axis: int, box: tuple[slice, slice, slice]) -> VolumePass:
+        """The part in `box`, its slices along another axis; nothing is copied."""
+        levels = np.broadcast_to(_wide(self.levels), self.voxels.shape)
+
+        def turned(volume: np.ndarray) -> np.ndarray:
+            return np.moveaxis(volume[box], axis, 0)
+
+        work = copy(self)
+        work.voxels, work.contrasts = turned(self.voxels), [turned(c) for c in self.contrasts]
+        even = self.levels.ndim == 1 and np.ptp(self.levels) == 0
+        work.levels = np.full(len(work.voxels), self.levels[0]) if even else turned(levels)
+        work.found = replace(self.found, levels=work.levels, independent_slices=self.found.spectrum.white)
+        return work
+
+    def _in_unit(self, rows: slice, values: Tensor) -> np.ndarray:
+        """Slices `rows`, (N, J, I), in the scan's unit, from the network's (N, 1, J, I)."""
+        inside = to_array(values)[:, 0]
+        if not self.magnitude:
+            return inside
+        return (rician.restore(inside) * _wide(self.levels[rows])).astype(np.float32)
 
     def uncertainty(self, estimate: np.ndarray, progress: Progress, cancelled: Callable[[], bool]) -> np.ndarray:
         """Standard deviation of x_0 given x_d, (K, J, I), in the scan's unit."""
@@ -53,7 +90,10 @@ class VolumePass:
             result[rows] = self._uncertainty_of_slices(rows, estimate[rows], generator)
         return result
 
-    def _steps(self, stage: str, progress: Progress, cancelled: Callable[[], bool]) -> Iterator[slice]:
+    def _steps(
+        self, stage: str, progress: Progress, cancelled: Callable[[], bool], before: int = 0, total: int = 0
+    ) -> Iterator[slice]:
+        """Some slices at a time; `before` of `total` (0: those of this volume) were done already."""
         count = len(self.voxels)
         step = min(self.passes.slices_per_pass(*self.voxels.shape[1:]), LARGEST_STEP)
         for first in range(0, count, step):
@@ -61,7 +101,7 @@ class VolumePass:
                 raise Cancelled
             rows = slice(first, min(first + step, count))
             yield rows
-            progress(stage, rows.stop, count)
+            progress(stage, before + rows.stop, total or count)
 
     def _planes(self, rows: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """For slices `rows`: the stack (N, C, J, I) that the network reads, levels (N,) or (N, J, I), sigma_data

@@ -131,6 +131,7 @@ class Run:
             request.device,
             self._path(f"uncertainty{number}") if request.uncertainty_output is not None else "",
             volumes.slice_axis(self._source()),
+            volumes.isotropic(self._source()),
         )
         self._task = self._worker.submit(order, self._received, self._frame_done)
 

@@ -63,6 +63,13 @@ def slice_axis(volume) -> int:
     return axis_of(volume.GetSpacing(), volume.GetImageData().GetDimensions()[::-1])
 
 
+def isotropic(volume) -> bool:
+    """Whether voxels are about as thick as wide."""
+    from C2SCore.scan import isotropic
+
+    return isotropic(volume.GetSpacing(), volume.GetImageData().GetDimensions())
+
+
 def matrix_of(volume) -> np.ndarray:
     """IJK-to-RAS matrix of the node itself, (4, 4), without its parent transform."""
     matrix = vtk.vtkMatrix4x4()
