@@ -4,7 +4,8 @@ Each repetition is denoised and scored against the other. Their noise is indepen
 + sigma_2^2: the second repetition's own noise, half of |x_1 - x_2|^2, is subtracted, and what remains is the error
 against the unseen truth. Before, gain and offset of the other repetition are matched slice by slice in the foreground.
 Movement between the two is measured and, with --shift, undone on the images to be scored, never on the one that scores
-them. BM3D and NLM get the level that the difference of the repetitions shows; ours measures its own. Without a scan, a
+them. BM3D, BM4D and NLM get the level that the difference of the repetitions shows; ours measures its own. Where voxels
+are as thick as wide and the program denoises along every axis, ours is also shown slice by slice. Without a scan, a
 simulated pair shows that the corrected score is the true one. Writes study_pair.json, study_pair.md and study_pair.png.
 
     python study_pair.py two_repetitions.nii.gz
@@ -21,13 +22,13 @@ import peers
 import phantoms
 from pictures import Tile, draw_slices
 
-from C2SCore import files, model
-from C2SCore.denoising import Options, denoise
+from C2SCore import files, model, scan
+from C2SCore.denoising import Options, Result, denoise
 from C2SCore.noise import pair_sigma
 from C2SCore.tissue import foreground, signal_level
 
 SNR, GAIN = 15.0, 1.03  # of the simulated pair: of both repetitions; of the second over the first
-OURS, GIVEN = "ours", "ours, level of the pair"
+OURS, GIVEN, SLICES = "ours", "ours, level of the pair", "ours, slice by slice"
 FINE = 20  # steps per pixel in which movement is measured
 SMOOTH = 2.0  # pixels, before gain and offset are compared
 LEAST = 0.02  # of a slice must be foreground for it to be scored
@@ -45,7 +46,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     made.add_argument("--name", default="study_pair", help="of the result files (default: %(default)s)")
     options = made.parse_args(arguments)
     common.prepare(options)
-    names, pair, truths = _pair(options)
+    names, pair, truths, isotropic = _pair(options)
     loaded = model.load(options.model)
     mask, sigma = foreground((pair[0] + pair[1]) / 2), pair_sigma(*pair)
     usable = np.flatnonzero(mask.mean(axis=(1, 2)) > LEAST)
@@ -53,13 +54,18 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     values: dict[str, Any] = {"environment": common.environment(options.seed), "scan": names[0]}
     values |= {"model": loaded.card.name, "seen_by_model": any(name in loaded.card.trained_on for name in names)}
     values |= {"slices": len(rows), "pair_sigma": sigma, "snr": signal_level(pair[0], mask) / sigma}
-    values |= {"measured_sigma": [], "shift_undone": options.shift, "simulated": truths is not None}
+    values |= {
+        "isotropic": isotropic,
+        "measured_sigma": [],
+        "shift_undone": options.shift,
+        "simulated": truths is not None,
+    }
     found: dict[str, list[dict[str, float]]] = {}
     pictures: dict[str, list[Tile]] = {}
     for own, other in ((0, 1), (1, 0)):
-        automatic = denoise(pair[own], loaded)
+        automatic = denoise(pair[own], loaded, Options(isotropic=isotropic))
         values["measured_sigma"].append(automatic.sigma)
-        ways = _ways(pair[own], automatic.estimate, automatic.noise, sigma, loaded, rows)
+        ways = _ways(pair[own], automatic, sigma, isotropic, loaded, rows)
         for n, k in enumerate(rows):
             place = Place(pair[own][k], pair[other][k], mask[k], options.shift)
             for way, image in ways.items():
@@ -79,31 +85,39 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     return values
 
 
-def _pair(options: argparse.Namespace) -> tuple[list[str], Volumes, Volumes | None]:
-    """Names and voxels of the two repetitions, and what they are without noise, if that is known."""
+def _pair(options: argparse.Namespace) -> tuple[list[str], Volumes, Volumes | None, bool]:
+    """Names and voxels of the two repetitions, what they are without noise, if that is known, and whether voxels are as
+    thick as wide.
+    """
     if options.scan:
         frames = files.read(options.scan)
         first, second = (frames[n] for n in options.frames)
-        return [first.name, second.name], (first.voxels, second.voxels), None
+        isotropic = scan.isotropic(first.spacing, first.voxels.shape)
+        return [first.name, second.name], (first.voxels, second.voxels), None, isotropic
     clean = phantoms.head((12, options.side, options.side), options.seed)
     sigma = signal_level(clean) / SNR
     first, second = (common.add_noise(clean, sigma, "gaussian", 2 * options.seed + n) for n in range(2))
     gain = np.float32(GAIN)
-    return ["head", "head"], (first, gain * second), (clean, gain * clean)
+    return ["head", "head"], (first, gain * second), (clean, gain * clean), False
 
 
 def _ways(
-    x: np.ndarray, estimate: np.ndarray, noise: str, sigma: float, loaded: model.Model, rows: np.ndarray
+    x: np.ndarray, automatic: Result, sigma: float, isotropic: bool, loaded: model.Model, rows: np.ndarray
 ) -> dict[str, np.ndarray]:
     """The slices `rows` of one repetition, denoised in every way."""
-    given = Options(sigma=sigma, noise="gaussian" if noise == "clean" else noise)
-    return {
+    kind = "gaussian" if automatic.noise == "clean" else automatic.noise
+    given = Options(sigma=sigma, noise=kind, isotropic=isotropic)
+    found = {
         "noisy": x[rows],
         "NLM": peers.nlm(x[rows], sigma),
         "BM3D": peers.bm3d(x[rows], sigma),
         GIVEN: denoise(x, loaded, given).estimate[rows],
-        OURS: estimate[rows],
+        OURS: automatic.estimate[rows],
     }
+    if isotropic:
+        found["BM4D"] = peers.bm4d(x, sigma)[rows]
+        found[SLICES] = denoise(x, loaded).estimate[rows]
+    return found
 
 
 class Place:
@@ -199,7 +213,7 @@ def _text(values: dict[str, Any]) -> str:
 def _shows(values: dict[str, Any]) -> str:
     ways, moved = values["ways"], [place["moved"] for place in values["places"]]
     gains = [max(place["gain"], 1 / place["gain"]) - 1 for place in values["places"]]
-    best = max((way for way in ways if way not in (OURS, GIVEN)), key=lambda way: ways[way]["psnr"])
+    best = max((way for way in ways if way not in (OURS, GIVEN, SLICES)), key=lambda way: ways[way]["psnr"])
     p = common.probability(ways[OURS]["less_noise_left_than"][best]["p"])
     parts = [
         f"Ours leaves {ways[OURS]['noise_left']:.0%} of the noise's variance as error, BM3D "
@@ -210,6 +224,14 @@ def _shows(values: dict[str, Any]) -> str:
         f"most ({'undone' if values['shift_undone'] else 'left as it is'}); gains differ by {np.median(gains):.1%} "
         f"(median), {max(gains):.1%} at most, and are matched.",
     ]
+    if SLICES in ways:
+        less = ways[OURS]["less_noise_left_than"]
+        parts.append(
+            "Voxels are as thick as wide: slices along every axis gain "
+            f"{ways[OURS]['psnr'] - ways[SLICES]['psnr']:+.2f} dB over those along one (p {common.probability(less[SLICES]['p'])}), and are "
+            f"{ways[OURS]['psnr'] - ways['BM4D']['psnr']:+.2f} dB over BM4D (p "
+            f"{common.probability(less['BM4D']['p'])})."
+        )
     if values["simulated"]:
         apart = max(abs(found["psnr"] - found["true_psnr"]) for found in ways.values())
         parts.append(

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import settings
-from phantom import make_scan
+from phantom import make_scan, phantom
 
 from C2SCore import files
+from C2SCore.scan import Scan
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "Benchmarks"
 
 # The same cases everywhere, and no clock: a busy machine fails nothing.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
@@ -60,3 +65,28 @@ def one_thread(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """Import a benchmark as if it were run from its own folder."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    before = set(sys.modules)
+    yield importlib.import_module
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(BENCHMARKS)):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def clean_file(tmp_path) -> Path:
+    return files.write(Scan(phantom((4, 48, 48)), name="clean"), tmp_path / "clean.nii.gz")
+
+
+@pytest.fixture
+def fast_peers(script, monkeypatch):
+    """BM3D and BM4D take seconds a slice: NLM stands in, so that the rest of a script is tested."""
+    peers = script("peers")
+    monkeypatch.setattr(peers, "bm3d", peers.nlm)
+    monkeypatch.setattr(peers, "bm4d", peers.nlm)
+    monkeypatch.setattr(peers, "bm3d_of_spectrum", lambda volume, sigma, power: peers.nlm(volume, sigma))
