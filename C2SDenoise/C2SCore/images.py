@@ -15,8 +15,9 @@ from C2SCore.errors import UserError
 from C2SCore.scan import LPS_TO_RAS, Scan, geometry, to_image
 from C2SCore.writing import atomic
 
-READABLE = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
-WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha")
+NIFTI = (".nii.gz", ".nii")
+READABLE = (*NIFTI, ".nrrd", ".nhdr", ".mha", ".mhd")
+WRITABLE = (*NIFTI, ".nrrd", ".mha")
 _NIFTI_INTEGERS = {"2": "u1", "4": "i2", "8": "i4", "256": "i1", "512": "u2", "768": "u4"}  # nifti1.h: DT_*
 _PLACES = "axis 0 index values"  # where the frames of a list lie, as Slicer writes it for sequences
 
@@ -46,7 +47,7 @@ def check_name(path: str | Path) -> None:
 
 def open_image(path: Path) -> sitk.ImageFileReader:
     """A reader that has read the header and found one real number per voxel; raises `UserError` otherwise."""
-    if suffix_of(path) in (".nii", ".nii.gz"):
+    if suffix_of(path) in NIFTI:
         nifti.check_complete(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
@@ -74,6 +75,8 @@ def read_image(path: Path) -> list[Scan]:
     except RuntimeError as error:
         raise _unreadable(path, error) from error
     view = sitk.GetArrayViewFromImage(image)
+    if suffix_of(path) in NIFTI and not view.all():  # NaN would be 0
+        nifti.check_finite(path)
     if components > 1:
         view = np.moveaxis(view, -1, 0)
     elif view.ndim < 4:
@@ -231,6 +234,10 @@ def _unreadable(path: Path, error: RuntimeError) -> UserError:
         return UserError(
             f"{path} is sheared: the axes of its matrix are not at right angles, and those of a NIfTI file must be. "
             "Resample it to perpendicular axes, or save it as .nrrd, which can hold them."
+        )
+    if suffix_of(path) in NIFTI and nifti.is_second(path):
+        return UserError(
+            f"{path} is a NIfTI-2 file, which SimpleITK cannot read; it must be NIfTI-1. Save it as that, or as .nrrd."
         )
     return UserError(f"{path} cannot be read: {_last_line(error)} It must be a complete image. Copy it again.")
 

@@ -1,4 +1,6 @@
-"""Is a NIfTI file complete? SimpleITK fills the missing part of a truncated one with zeros or stale memory."""
+"""What SimpleITK does not say of a NIfTI file: it fills the missing part of a truncated one with zeros or stale memory,
+and takes NaN and infinite voxels for 0.
+"""
 
 from __future__ import annotations
 
@@ -6,44 +8,99 @@ import gzip
 import math
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
 
 from C2SCore.errors import UserError
 
 _CHUNK = 1 << 22
+_FLOATS = {16: "f4", 64: "f8"}  # NIfTI's codes of real numbers
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where the voxels are (bytes from the start of the file), and what they are: a code of NIfTI's, `order` < or >."""
+
+    first: int
+    end: int
+    kind: int
+    order: str
 
 
 def check_complete(path: Path) -> None:
-    """Raises `UserError` unless the file holds all the voxels that its header promises.
-
-    Source of the layout: the NIfTI-1 and NIfTI-2 standards (nifti1.h, nifti2.h): `dim`, `bitpix`, `vox_offset`.
-    """
-    compressed = path.suffix.lower() == ".gz"
-    opener = gzip.open if compressed else open
-    try:
-        with opener(path, "rb") as file:
-            expected = _expected_size(file.read(540), path)
-        found = _uncompressed_size(path, expected) if compressed else path.stat().st_size
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path} is damaged ({error}); it must be a complete NIfTI file. Copy it again.") from error
+    """Raises `UserError` unless the file holds all the voxels that its header promises."""
+    with _opened(path) as file:
+        expected = _layout(file.read(540), path).end
+    with _damage_told(path):
+        found = _uncompressed_size(path, expected) if _compressed(path) else path.stat().st_size
     if found < expected:
         raise UserError(f"{path} is cut short: its header promises {expected} bytes, it holds {found}. Copy it again.")
 
 
-def _expected_size(header: bytes, path: Path) -> int:
-    """Bytes from the start of the file to the end of the voxels."""
+def is_second(path: Path) -> bool:
+    """Whether a file is of the standard's second version."""
+    with _opened(path) as file:
+        return 540 in struct.unpack("<i", first := file.read(4)) + struct.unpack(">i", first)
+
+
+def check_finite(path: Path) -> None:
+    """Raises `UserError` where voxels of a complete file are NaN or infinite."""
+    with _opened(path) as file:
+        layout = _layout(file.read(540), path)
+        if layout.kind not in _FLOATS:
+            return
+        kind = np.dtype(layout.order + _FLOATS[layout.kind])
+        file.seek(layout.first)
+        left, bad = layout.end - layout.first, 0
+        while left > 0 and (chunk := file.read(min(left, _CHUNK))):
+            bad += int(np.count_nonzero(~np.isfinite(np.frombuffer(chunk, kind, len(chunk) // kind.itemsize))))
+            left -= len(chunk)
+    if bad:
+        raise UserError(
+            f"{path} has {bad} voxels that are NaN or infinite; every voxel must be a finite number. "
+            "Replace them (by 0 outside the body) and try again."
+        )
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """The content of a file, unpacked where it is compressed."""
+    with _damage_told(path), gzip.open(path, "rb") if _compressed(path) else open(path, "rb") as file:
+        yield cast(BinaryIO, file)
+
+
+@contextmanager
+def _damage_told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path} is damaged ({error}); it must be a complete NIfTI file. Copy it again.") from error
+
+
+def _compressed(path: Path) -> bool:
+    return path.suffix.lower() == ".gz"
+
+
+def _layout(header: bytes, path: Path) -> _Layout:
+    """Source: the NIfTI-1 and NIfTI-2 standards (nifti1.h, nifti2.h): `dim`, `datatype`, `bitpix`, `vox_offset`."""
     for order in "<>":
         if len(header) >= 348 and header[:4] == struct.pack(order + "i", 348):
             dim: tuple[int, ...] = struct.unpack_from(order + "8h", header, 40)
-            (bits,) = struct.unpack_from(order + "h", header, 72)
+            kind, bits = struct.unpack_from(order + "2h", header, 70)
             offset = int(struct.unpack_from(order + "f", header, 108)[0])
         elif len(header) >= 540 and header[:4] == struct.pack(order + "i", 540):
             dim = struct.unpack_from(order + "8q", header, 16)
-            (bits,) = struct.unpack_from(order + "h", header, 14)
+            kind, bits = struct.unpack_from(order + "2h", header, 12)
             (offset,) = struct.unpack_from(order + "q", header, 168)
         else:
             continue
-        return offset + math.prod(max(n, 1) for n in dim[1 : 1 + dim[0]]) * bits // 8
+        size = math.prod(max(n, 1) for n in dim[1 : 1 + dim[0]]) * bits // 8
+        return _Layout(offset, offset + size, kind, order)
     raise UserError(f"{path} does not begin like a NIfTI file; it must be a NIfTI-1 or NIfTI-2 image. Copy it again.")
 
 

@@ -214,23 +214,19 @@ def _shows(values: dict[str, Any]) -> str:
     ways, moved = values["ways"], [place["moved"] for place in values["places"]]
     gains = [max(place["gain"], 1 / place["gain"]) - 1 for place in values["places"]]
     best = max((way for way in ways if way not in (OURS, GIVEN, SLICES)), key=lambda way: ways[way]["psnr"])
-    p = common.probability(ways[OURS]["less_noise_left_than"][best]["p"])
     parts = [
         f"Ours leaves {ways[OURS]['noise_left']:.0%} of the noise's variance as error, BM3D "
         f"{ways['BM3D']['noise_left']:.0%}, NLM {ways['NLM']['noise_left']:.0%}; ours over the best of the others "
-        f"({best}) {ways[OURS]['psnr'] - ways[best]['psnr']:+.2f} dB (p {p}). Told the level of the pair, ours "
+        f"({best}) {_gain(ways, best)}. Told the level of the pair, ours "
         f"changes by {ways[GIVEN]['psnr'] - ways[OURS]['psnr']:+.2f} dB.",
         f"Movement between the repetitions is {np.median(moved):.2f} pixels in the median slice, {max(moved):.2f} at "
         f"most ({'undone' if values['shift_undone'] else 'left as it is'}); gains differ by {np.median(gains):.1%} "
         f"(median), {max(gains):.1%} at most, and are matched.",
     ]
     if SLICES in ways:
-        less = ways[OURS]["less_noise_left_than"]
         parts.append(
-            "Voxels are as thick as wide: slices along every axis gain "
-            f"{ways[OURS]['psnr'] - ways[SLICES]['psnr']:+.2f} dB over those along one (p {common.probability(less[SLICES]['p'])}), and are "
-            f"{ways[OURS]['psnr'] - ways['BM4D']['psnr']:+.2f} dB over BM4D (p "
-            f"{common.probability(less['BM4D']['p'])})."
+            f"Voxels are as thick as wide: slices along every axis gain {_gain(ways, SLICES)} over those along one, "
+            f"and {_gain(ways, 'BM4D')} over BM4D."
         )
     if values["simulated"]:
         apart = max(abs(found["psnr"] - found["true_psnr"]) for found in ways.values())
@@ -240,6 +236,12 @@ def _shows(values: dict[str, Any]) -> str:
     if values["seen_by_model"]:
         parts.append("The model saw these noisy repetitions in training.")
     return " ".join(parts)
+
+
+def _gain(ways: dict[str, Any], other: str) -> str:
+    """Of ours over another way."""
+    p = common.probability(ways[OURS]["less_noise_left_than"][other]["p"])
+    return f"{ways[OURS]['psnr'] - ways[other]['psnr']:+.2f} dB (p {p})"
 
 
 if __name__ == "__main__":

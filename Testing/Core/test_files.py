@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_dicom import write_slice
 
-from C2SCore import files
+from C2SCore import files, nifti, scan
 from C2SCore.errors import UserError
 from C2SCore.scan import Scan, same_grid
 from C2SCore.writing import check_writable, write_json
@@ -368,3 +368,39 @@ def test_pipes_are_not_waited_for(tmp_path):
     for name in ("pipe", "pipe.nii", "pipe.h5"):
         with pytest.raises(UserError, match="is a pipe"):
             files.read(tmp_path / name)
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_voxels_that_are_no_numbers_are_found_in_every_format(tmp_path, suffix, value, dtype):
+    voxels = make_scan().voxels.astype(dtype)
+    voxels[1, 2, 3] = voxels[2, 0, 0] = value
+    path = tmp_path / f"bad{suffix}"
+    sitk.WriteImage(sitk.GetImageFromArray(voxels), str(path))
+    with pytest.raises(UserError, match="2 voxels that are NaN or infinite"):
+        scan.check(files.read_one(path))
+
+
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+@pytest.mark.parametrize("order", "<>")
+def test_voxels_that_are_no_numbers_are_found_in_either_order_of_bytes(tmp_path, kind, order):
+    header = kind.header_class(endianness=order)
+    header.set_data_dtype(np.float32)
+    voxels = make_scan().voxels.T.copy()
+    for name in ("good", "bad"):
+        nibabel.save(kind(voxels, np.eye(4), header), tmp_path / f"{name}.nii")
+        voxels[0, 0, 0] = np.nan
+    nifti.check_finite(tmp_path / "good.nii")
+    with pytest.raises(UserError, match="1 voxels that are NaN or infinite"):
+        nifti.check_finite(tmp_path / "bad.nii")
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+def test_nifti_2_is_read_or_named(tmp_path, suffix):
+    scan = make_scan()
+    nibabel.save(nibabel.Nifti2Image(scan.voxels.T, np.eye(4)), path := tmp_path / f"second{suffix}")
+    try:  # newer versions of ITK may read it
+        assert np.array_equal(files.read_one(path).voxels, scan.voxels)
+    except UserError as error:
+        assert "NIfTI-2" in str(error) and "NIfTI-1" in str(error)
