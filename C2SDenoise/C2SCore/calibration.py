@@ -88,6 +88,7 @@ def measure(volume: np.ndarray, given: np.ndarray | None, kind: str, passes: Sli
             sigma = refine(shown, clear, sigma, None, spectrum, False, passes)
     magnitude = kind == "rician" or (kind == "auto" and noise.is_magnitude(part, mask, sigma))
     if passes is not None and magnitude:
+        shown = filled(part, np.full(len(part), sigma, dtype=np.float32), 0, True)
         sigma = refine(shown, clear, sigma, shape, spectrum, True, passes)
     if passes is not None and shape is not None:
         shape = refined_shape(shown, clear, sigma, shape, spectrum, magnitude, passes)

@@ -1,7 +1,8 @@
 """Zeros without noise where something was cut away: around a brain, a face, a vendor's empty space.
 
 A network has not learnt such edges: it takes half a sigma of light from the outermost pixels, more error than the noise
-that it removes there. So it is shown tissue that goes on, and what was zero is zero again afterwards.
+that it removes there; and empty space without noise makes it doubt the level that it is told, everywhere. So it is
+shown tissue that goes on and noise in what is empty, and what was zero is zero again afterwards.
 """
 
 from __future__ import annotations
@@ -45,17 +46,24 @@ def is_masked(source: np.ndarray) -> bool:
     return away.size >= FEWEST and bool((away == 0).mean() > MASKED)
 
 
-def filled(slices: np.ndarray, levels: np.ndarray, first: int) -> np.ndarray:
-    """Slices (K, J, I) as if what lies beside a cut went on with its noise, for some pixels beyond the edge.
+def filled(slices: np.ndarray, levels: np.ndarray, first: int, magnitude: bool = False) -> np.ndarray:
+    """Slices (K, J, I) as if nothing had been cut away: what lies beside goes on for some pixels, then there is empty
+    space, all of it with noise.
 
-    levels: sigma, (K,) or (K, J, I); `first`: index of the first slice, so that each always gets the same noise.
+    levels: sigma, (K,) or (K, J, I); `first`: index of the first slice, so that each always gets the same noise;
+    `magnitude`: whether the noise is Rician.
     """
     outside = cut_away(slices)
     cut = np.flatnonzero(outside.any(axis=(1, 2)))
     if not cut.size:
         return slices
     result = slices.copy()
-    result[cut] = _filled(slices[cut], outside[cut], levels[cut], first + cut)
+    noise = np.stack([np.random.default_rng(int(first + k)).standard_normal((2, *slices.shape[1:])) for k in cut])
+    noise *= (levels[cut] if levels.ndim == 3 else levels[cut, None, None])[:, None]
+    beyond = _beyond(slices[cut], outside[cut]) + noise[:, 0]
+    if magnitude:
+        beyond = np.hypot(beyond, noise[:, 1])
+    result[cut] = np.where(outside[cut], beyond, slices[cut])
     return result
 
 
@@ -67,10 +75,8 @@ def beside_a_cut(slices: np.ndarray, side: int) -> np.ndarray:
     return result
 
 
-def _filled(slices: np.ndarray, outside: np.ndarray, levels: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """The mean of what lies near, and noise that goes by the slices' `numbers`, where they were cut away."""
+def _beyond(slices: np.ndarray, outside: np.ndarray) -> np.ndarray:
+    """The mean of what lies near, 0 where nothing does."""
     inside, value = box_mean(~outside, REACH), box_mean(slices, REACH)
     inside, value = box_mean(inside, REACH), box_mean(value, REACH)
-    noise = np.stack([np.random.default_rng(int(k)).standard_normal(slices.shape[1:]) for k in numbers])
-    beyond = value / np.maximum(inside, FAINT) + noise * (levels if levels.ndim == 3 else levels[:, None, None])
-    return np.where(outside & (inside > FAINT), beyond, slices).astype(np.float32)
+    return np.where(inside > FAINT, value / np.maximum(inside, FAINT), 0)

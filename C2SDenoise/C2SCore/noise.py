@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from C2SCore.masked import beside_a_cut, is_masked
 from C2SCore.spectrum import BINS, Spectrum, estimate_spectrum
 from C2SCore.tissue import WINDOW, box_mean, foreground, thickest
 
@@ -20,6 +21,9 @@ BACKGROUND_SLICES = 12  # that tell magnitudes from additive noise
 EMPTY = 1.4  # mean square of 9 x 9 pixels over that of noise alone, from which space is not empty
 EMPTY_ROUNDS = 5
 FEWEST_EMPTY = 500  # voxels
+DARK = 3.0  # of sigma: mean over 5 x 5 pixels, above which hardly any value of Gaussian noise is negative
+FEWEST_NEGATIVE = 12  # values that would be expected
+CLIPPED = 0.3  # share of them that may be 0
 RAYLEIGH_MEDIAN = 1.1774  # of sigma
 NOISY = 0.1  # of the largest noise power, down to which a frequency still has noise
 
@@ -133,10 +137,13 @@ def repeated_sigma(frames: Sequence[np.ndarray]) -> float:
 
 def is_magnitude(volume: np.ndarray, mask: np.ndarray, sigma: float) -> bool:
     """Whether the background looks like the magnitude of complex noise (Rayleigh: mean 1.25 sigma, spread 0.655 sigma,
-    nothing negative).
+    nothing negative), or, where it was cut away, whether dark tissue lacks the negative values that Gaussian noise
+    would have there.
     """
     if sigma <= 0 or volume.min() < 0:
         return False
+    if is_masked(volume):
+        return _lacks_negative(volume, sigma)
     values = _background(volume, mask)
     if values.size < FEWEST_EMPTY:
         return False
@@ -150,6 +157,18 @@ def is_magnitude(volume: np.ndarray, mask: np.ndarray, sigma: float) -> bool:
     spread = np.quantile(values, 0.75) - np.quantile(values, 0.25)
     # Rayleigh: median 1.177 sigma, interquartile range 0.906 sigma.
     return bool(0.7 < middle / (RAYLEIGH_MEDIAN * sigma) < 1.4 and 0.6 < spread / (0.906 * sigma) < 1.6)
+
+
+def _lacks_negative(volume: np.ndarray, sigma: float) -> bool:
+    """Whether tissue in a masked `volume` (K, J, I) without negative values is too dark for Gaussian noise. Values that
+    were clipped are zeros.
+    """
+    few = volume[:: max(1, len(volume) // BACKGROUND_SLICES)]
+    inside = ~beside_a_cut(few, 5)
+    mean = box_mean(few, 5)[inside]
+    dark = mean[mean < DARK * sigma] / (math.sqrt(2) * sigma)
+    expected = sum(map(math.erfc, dark.tolist())) / 2
+    return expected > FEWEST_NEGATIVE and int(np.count_nonzero(few[inside] == 0)) < CLIPPED * expected
 
 
 def background_sigma(volume: np.ndarray, mask: np.ndarray) -> float:

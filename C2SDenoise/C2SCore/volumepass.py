@@ -109,7 +109,7 @@ class VolumePass:
         """
         first, last = max(rows.start - 1, 0), min(rows.stop + 1, len(self.voxels))
         levels = self.levels[first:last]
-        block = filled(self.voxels[first:last], levels, first)
+        block = filled(self.voxels[first:last], levels, first, self.magnitude)
         if self.magnitude:
             block = rician.stabilise(np.abs(block) / _wide(levels)).astype(np.float32)
         own = slice(rows.start - first, rows.stop - first)

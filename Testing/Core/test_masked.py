@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from phantom import blur, noisy, phantom
+from phantom import noisy, phantom
 
 from C2SCore import calibration, denoising, model
 from C2SCore.denoising import Options, denoise
 from C2SCore.inference import SlicePass
 from C2SCore.masked import cut_away, filled, is_masked
+from C2SCore.noise import is_magnitude
+from C2SCore.tissue import foreground
 
 SIGMA = 60.0
 
@@ -72,8 +74,7 @@ def test_a_face_that_was_cut_off_stays_cut_off_and_the_rest_is_untouched() -> No
 
 
 def test_level_of_a_masked_scan_is_that_of_the_whole() -> None:
-    _, _, mask = _brain()
-    scan = noisy(blur(phantom((6, 96, 96)), 1), 100.0)  # harder edges and less noise are nothing that the model knows
+    _, scan, mask = _brain()
     loaded = model.load("default")
     passes = SlicePass(loaded.denoiser, denoising.choose_device("cpu"))
     whole, cut = (
@@ -90,3 +91,32 @@ def test_a_level_is_measured_where_hardly_any_tissue_is_left() -> None:
     scan = noisy(np.broadcast_to((x**2 + y**2 < 0.05) * 800.0, (3, 32, 32)), 40)
     scan[:, x**2 + y**2 >= 0.05] = 0
     assert calibration.measure(scan, None, "auto", passes).sigma > 0
+
+
+def _dark(kind: str) -> np.ndarray:
+    """A masked brain with dark ventricles, and noise of SIGMA."""
+    clean, _, mask = _brain()
+    y, x = np.mgrid[-1:1:96j, -1:1:96j]
+    clean[:, x**2 + y**2 < 0.04] = 30
+    return np.where(mask, noisy(clean, SIGMA, kind), 0).astype(np.float32)
+
+
+def test_a_masked_magnitude_lacks_the_negative_values_of_dark_tissue() -> None:
+    scans = {kind: _dark(kind) for kind in ("gaussian", "rician")}
+    clipped = np.maximum(scans["gaussian"], 0)
+    assert {kind: is_magnitude(v, foreground(v), SIGMA) for kind, v in scans.items()} == {
+        "gaussian": False,
+        "rician": True,
+    }
+    assert not is_magnitude(clipped, foreground(clipped), SIGMA)
+    _, _, mask = _brain()
+    bright = np.where(mask, np.abs(noisy(700.0 + 0 * scans["rician"], SIGMA)), 0).astype(np.float32)
+    assert not is_magnitude(bright, foreground(bright), SIGMA)  # too bright to tell, and for it to matter
+
+
+def test_empty_space_of_a_masked_magnitude_is_filled_as_that_of_a_magnitude() -> None:
+    cut = _dark("rician")
+    full = filled(cut, np.full(len(cut), SIGMA), 0, magnitude=True)
+    empty = full[:, :10]
+    assert empty.min() > 0 and abs(np.median(empty) / (1.1774 * SIGMA) - 1) < 0.05
+    assert abs(filled(cut, np.full(len(cut), SIGMA), 0)[:, :10].mean()) < 0.1 * SIGMA
