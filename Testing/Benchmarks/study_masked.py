@@ -145,9 +145,9 @@ def _shows(cells: list[dict[str, Any]]) -> str:
         f"{span(WHOLE, 'rim')}); without tissue that goes on {span(PLAIN, 'rim')}, with a mean of "
         f"{span(PLAIN, 'bias')} in place of {span(OURS, 'bias')}; BM3D {span(BM3D, 'rim')}. The measured level is "
         f"{span(OURS, 'level')} of the true one, {span(WHOLE, 'level')} of the whole scan; if the model is asked "
-        f"beside the edge, too, {span(PLAIN, 'level')}. Inside, the error is {min(times):.2f} to {max(times):.2f} times "
-        f"that of the whole scan. Of {len(cells)} masked scans, {right} were taken for what their noise is, Gaussian or "
-        "Rician."
+        f"beside the edge, too, {span(PLAIN, 'level')}. Inside, the error is {min(times):.2f} to {max(times):.2f} "
+        f"times that of the whole scan. Of {len(cells)} masked scans, {right} were taken for what their noise is, "
+        "Gaussian or Rician."
     )
 
 
