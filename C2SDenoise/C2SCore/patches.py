@@ -23,8 +23,8 @@ class Case:
     """One noisy scan with the other contrasts of the same anatomy.
 
     `target` (K, J, I) in the scan's own unit (an array or a memory map); `auxiliary` the same shape each; `sigma`
-    overrides the estimate, a number or one per slice (K,), and `limit` bounds it. Everything else is measured by
-    `prepare`.
+    overrides the estimate, a number or one per slice (K,), and `limit` bounds it; `isotropic` says that voxels are as
+    thick as wide, so that slices along the other axes show anatomy too. Everything else is measured by `prepare`.
     """
 
     name: str
@@ -36,6 +36,7 @@ class Case:
     group: str | None = None  # repetitions and sessions of one patient: held back together
     limit: float = math.inf
     optional: bool = False  # found in a folder, not named: left out if nothing can be learnt from it
+    isotropic: bool = False
     sigmas: np.ndarray = field(default_factory=lambda: np.zeros(0))
     powers: np.ndarray = field(default_factory=lambda: np.zeros(0))  # mean square of every slice
     signal: float = 0.0
@@ -44,6 +45,7 @@ class Case:
     slices: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=int))
     scales: tuple[float, ...] = ()
     independent_slices: bool = True
+    turned: Sequence[Case] = ()  # the same scan, its slices along J and along I, where it is isotropic
 
     def prepare(
         self,
@@ -92,6 +94,14 @@ class Case:
         if self.slices.size == 0:
             raise UserError(f"{self.name} has no slice with tissue in more than {TISSUE:.0%} of it. Leave it out.")
         self.scales = tuple(float(np.sqrt(np.mean(np.square(a, dtype=np.float64)))) or 1.0 for a in self.auxiliary)
+        self.turned = [self._turned(axis, spectrum, cache) for axis in (1, 2)] if self.isotropic else ()
+
+    def _turned(self, axis: int, spectrum: str, cache: measuring.Cache | None) -> Case:
+        others = [np.moveaxis(other, axis, 0) for other in self.auxiliary]
+        case = Case(self.name, np.moveaxis(self.target, axis, 0), others, float(np.median(self.sigmas)))
+        case.prepare(spectrum, cache=cache)
+        case.signal = self.signal
+        return case
 
     def _known(self, known: dict[str, float]) -> float | None:
         """The noise level that the recipe gives for this scan, as a share of its signal."""

@@ -118,7 +118,7 @@ class Cases:
 
     def __exit__(self, *error: object) -> None:
         for case in self._cases:  # Windows does not delete a file that is mapped
-            case.target, case.auxiliary = None, ()  # type: ignore[assignment]
+            case.target, case.auxiliary, case.turned = None, (), ()  # type: ignore[assignment]
         shutil.rmtree(self._folder, ignore_errors=True)
         with contextlib.suppress(OSError):  # it stays if anything else is in it
             self._folder.parent.rmdir()
@@ -144,14 +144,16 @@ class Cases:
         if not self._cases:
             raise UserError("None of the scans can be read, so there is nothing to train on. The log says why.")
 
-    def _scans(self, facts: dict[str, Any]) -> tuple[list[tuple[str, np.ndarray]], list[np.ndarray]]:
-        """Name and voxels of each frame of one scan, and the voxels of the other contrasts on its grid."""
+    def _scans(self, facts: dict[str, Any]) -> tuple[list[tuple[str, np.ndarray]], list[np.ndarray], bool]:
+        """Name and voxels of each frame of one scan, the voxels of the other contrasts on its grid, and whether voxels
+        are as thick as wide.
+        """
         target, others = str(facts["target"]), [str(path) for path in facts.get("auxiliary", ())]
         name = str(facts.get("name") or "")
         if target.endswith(".npy"):
             axis = int(facts.get("slices", 0))
             voxels, *helpers = (np.moveaxis(_mapped(path), axis, 0) for path in (target, *others))
-            return [(name or Path(target).stem, voxels)], helpers
+            return [(name or Path(target).stem, voxels)], helpers, bool(facts.get("isotropic"))
         if self._last[0] != target:  # cases of one file follow one another: it is read once for all
             self._last = (target, files.read(target))
         frames = self._last[1]
@@ -175,10 +177,16 @@ class Cases:
         targets = [
             (given if name else frame.name, np.moveaxis(frame.voxels, axis, 0)) for given, frame in zip(names, frames)
         ]
-        return targets, [np.moveaxis(helper, axis, 0) for helper in helpers]
+        isotropic = scan.isotropic(frames[0].spacing, frames[0].voxels.shape)
+        return targets, [np.moveaxis(helper, axis, 0) for helper in helpers], isotropic
 
     def _converted(
-        self, facts: dict[str, Any], frames: list[tuple[str, np.ndarray]], helpers: list[np.ndarray], number: int
+        self,
+        facts: dict[str, Any],
+        frames: list[tuple[str, np.ndarray]],
+        helpers: list[np.ndarray],
+        isotropic: bool,
+        number: int,
     ) -> list[Case]:
         others = [self._map(voxels, f"{number}-auxiliary{n}") for n, voxels in enumerate(helpers)]
         return [
@@ -190,6 +198,7 @@ class Cases:
                 source=str(facts["target"]),
                 group=facts.get("group"),
                 optional=bool(facts.get("optional")),
+                isotropic=isotropic,
             )
             for n, (name, voxels) in enumerate(frames)
         ]

@@ -208,6 +208,7 @@ def adapted(
             _of_slices(level),
             group=frames[0].name,
             limit=options.sigma_limit,
+            isotropic=options.isotropic,
         )
         for frame, level in zip(frames, levels, strict=True)
     ]

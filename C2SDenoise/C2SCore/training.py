@@ -140,7 +140,9 @@ class _Run:
         self.rng = np.random.default_rng(config.seed)
         self.generator = torch.Generator().manual_seed(config.seed)
         held = hold_back(cases, config.validation, config.seed)
-        self.sampler = PatchSampler(cases, config.patch, config.neighbours, held, background=config.background)
+        # Those held back are slices along K: in slices along other axes, a network meets them as single lines.
+        seen = [*cases, *(turned for case in cases for turned in case.turned)]
+        self.sampler = PatchSampler(seen, config.patch, config.neighbours, held, background=config.background)
         self.validation = validation_set(cases, config, held)
         contrasts = len(cases[0].auxiliary)
         self.fresh = initial is None and not config.initial

@@ -95,7 +95,7 @@ class Run:
         # The recipe for few scans; the time is the budget, whatever number of steps fits into it.
         config = {"minutes": float(self.request.adapt_minutes), "steps": 10_000_000}
         case = {"name": self._source_name, "target": self._path("source0"), "auxiliary": list(self._auxiliary)}
-        case["slices"] = volumes.slice_axis(self._source())
+        case |= {"slices": volumes.slice_axis(self._source()), "isotropic": volumes.isotropic(self._source())}
         if self.request.sigma != "auto":
             case["sigma"] = float(self.request.sigma)
         order = events.TrainJob(

@@ -135,6 +135,7 @@ class Training:
         def saved() -> None:
             if place < 0:
                 case["target"], case["slices"] = str(path), volumes.slice_axis(_node(text))
+                case["isotropic"] = volumes.isotropic(_node(text))
             else:
                 case["auxiliary"][place] = str(path)
             self._next_volume()

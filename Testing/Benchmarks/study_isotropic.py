@@ -2,8 +2,8 @@
 
 Gaussian noise is simulated on a 3-D scan. It is denoised slice by slice (BM3D and ours) and as a volume: by BM4D, and
 by ours along every axis, which is what the program does with such scans. BM3D and BM4D are told the true sigma, ours
-measures it unless said. A model that learnt from nothing but the noisy scan, slice by slice, is used in both ways too
-(--minutes). Scores are those of the foreground of the slices along K. Writes study_isotropic.json and
+measures it unless said. A model that learnt from nothing but the noisy scan, from slices along every axis, is used in
+both ways too (--minutes). Scores are those of the foreground of the slices along K. Writes study_isotropic.json and
 study_isotropic.md.
 
     python study_isotropic.py T1_1mm.nii.gz --slab 60 --minutes 2
@@ -94,7 +94,7 @@ def _trained(name: str, noisy: np.ndarray, options: argparse.Namespace) -> model
     """A model that saw nothing but the noisy scan."""
     recipe = config.preset("quick").replace(minutes=options.minutes, steps=options.steps, seed=options.seed, initial="")
     with tempfile.TemporaryDirectory() as folder:
-        return model.load(train([Case(name, noisy)], recipe, Path(folder) / "own.safetensors"))
+        return model.load(train([Case(name, noisy, isotropic=True)], recipe, Path(folder) / "own.safetensors"))
 
 
 def _text(values: dict[str, Any]) -> str:

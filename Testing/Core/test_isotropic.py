@@ -6,17 +6,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
-from C2SCore import denoising, events, files, jobs, scanjob
+from C2SCore import config, denoising, events, files, jobs, scanjob
 from C2SCore.background import tissue_box
 from C2SCore.card import Card
 from C2SCore.denoiser import Denoiser
 from C2SCore.denoising import Options, denoise
 from C2SCore.errors import Cancelled
 from C2SCore.model import Model, load
+from C2SCore.patches import Case
 from C2SCore.quality import psnr
+from C2SCore.recorded import Cases
 from C2SCore.scan import Scan, isotropic
 from C2SCore.scanjob import ScanJob
+from C2SCore.training import train
 
 SHAPE = (36, 44, 40)
 SIGMA = 10.0
@@ -164,3 +169,51 @@ def test_the_worker_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         )
         jobs.denoise(order, Context())  # type: ignore[arg-type]
     assert told == [False, True]
+
+
+def test_training_sees_the_slices_along_every_axis(tmp_path: Path) -> None:
+    case = Case("ball", _noisy(_ball()), [_noisy(_ball(), 1.0)], isotropic=True)
+    case.prepare()
+    assert [turned.target.shape for turned in case.turned] == [(44, 36, 40), (40, 36, 44)]
+    for axis, turned in enumerate(case.turned, 1):
+        assert np.array_equal(np.moveaxis(turned.target, 0, axis), case.target)
+        assert np.array_equal(np.moveaxis(turned.auxiliary[0], 0, axis), case.auxiliary[0])
+        assert turned.signal == case.signal and turned.turned == ()
+        assert np.allclose(turned.sigmas, np.median(case.sigmas))
+    flat = Case("flat", _noisy(_ball()))
+    flat.prepare()
+    assert flat.turned == ()
+
+
+@pytest.mark.parametrize("isotropic", [False, True])
+def test_a_training_with_turned_slices_goes_on_as_if_it_had_not_been_stopped(
+    tmp_path: Path, isotropic: bool, one_thread: None
+) -> None:
+    recipe = config.preset("quick").replace(initial="", patch=16, batch=2, steps=4, validate_every=2, minutes=0)
+
+    def cases() -> list[Case]:
+        return [Case("ball", _noisy(_ball()), isotropic=isotropic)]
+
+    whole = train(cases(), recipe, tmp_path / "whole.safetensors", device="cpu")
+    judged: list[int] = []
+
+    def listen(message: events.Message) -> None:
+        if isinstance(message, events.Curve):
+            judged.append(message.step)
+
+    out = tmp_path / "parts.safetensors"
+    train(cases(), recipe, out, device="cpu", emit=listen, cancelled=lambda: bool(judged))
+    assert judged == [2]
+    parts = train(cases(), recipe, out, resume=True, device="cpu")
+    weights = [load_file(path) for path in (whole, parts)]
+    assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
+
+
+@pytest.mark.parametrize(("thickness", "expected"), [(1.0, True), (3.0, False)])
+def test_scans_to_train_on_say_by_their_spacing(tmp_path: Path, thickness: float, expected: bool) -> None:
+    scan = Scan(_noisy(_ball()), (1.0, 1.0, thickness), np.diag([-1.0, -1.0, thickness, 1.0]))
+    files.write(scan, tmp_path / "scan.nrrd")
+    np.save(tmp_path / "scan.npy", scan.voxels)
+    facts = [{"target": str(tmp_path / "scan.nrrd")}, {"target": str(tmp_path / "scan.npy"), "isotropic": expected}]
+    with Cases(tmp_path, facts) as cases:
+        assert [case.isotropic for case in cases] == [expected] * 2
