@@ -14,7 +14,8 @@ from C2SCore.denoiser import Denoiser
 from C2SCore.device import autocast
 from C2SCore.tiling import OVERLAP, blend
 
-CPU_PIXELS = 2**19  # per pass: larger passes are no faster there and take more memory
+CPU_PIXELS = 2**19  # per pass: larger slices are tiled
+CPU_GATHERED = 2**18  # up to which several slices share a pass: the caches hold more of smaller passes
 GPU_PIXELS = 2**24
 SMALLEST_TILE = 4 * OVERLAP
 
@@ -39,7 +40,8 @@ class SlicePass:
 
     def slices_per_pass(self, height: int, width: int) -> int:
         """How many slices fit one pass (at least 1: larger slices are tiled)."""
-        return max(1, self.pixels // (height * width))
+        gathered = min(self.pixels, CPU_GATHERED) if self.device.type == "cpu" else self.pixels
+        return max(1, gathered // (height * width))
 
     def run(self, x: Tensor, sigma: Tensor, aux: Tensor | None, sigma_data: Tensor) -> Tensor:
         """h of x (N, 1, H, W), on the CPU; sigma (N,) or (N, 1, H, W), aux (N, A, H, W) or None, sigma_data (N,)."""
