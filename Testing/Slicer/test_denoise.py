@@ -10,7 +10,7 @@ import pytest
 import slicer
 from scenes import OBLIQUE, add_volume, apply, open_panel, phantom, scalar_volumes, settle
 
-from C2SSlicer import compare, volumes
+from C2SSlicer import compare, job, volumes
 
 
 def voxels(node) -> np.ndarray:
@@ -237,6 +237,20 @@ def test_a_reference_gives_psnr_and_ssim(bench):
     numbers = json.loads(widget._parameterNode.evidence)
     assert numbers["psnr_before"] == pytest.approx(20 * np.log10(200 / 15), abs=1.5)
     assert "PSNR" in widget.ui.evidenceLabel.text and "SSIM" in widget.ui.evidenceLabel.text
+
+
+@pytest.mark.parametrize(("depth", "thickness", "expected"), [(20, 1.0, True), (20, 3.0, False), (4, 1.0, False)])
+def test_the_worker_is_told_where_voxels_are_as_thick_as_wide(bench, depth, thickness, expected):
+    from C2SDenoise import C2SDenoiseLogic
+
+    source = add_volume(voxels=phantom((depth, 48, 40)), matrix=np.diag([1.0, 1.0, thickness, 1.0]))
+    worker, orders = job.shared(), []
+    submit = worker.submit
+    worker.submit = lambda order, *rest, **more: orders.append(order) or submit(order, *rest, **more)
+    C2SDenoiseLogic().denoise(source, model="tiny", sigma=15.0, adaptMinutes=0.02)
+    del worker.submit
+    adapting, denoising = orders
+    assert adapting.cases[0]["isotropic"] is expected and denoising.isotropic is expected
 
 
 def test_adapting_trains_a_copy_first(bench, models):
