@@ -46,9 +46,12 @@ def prepare(options: argparse.Namespace) -> None:
 
 
 def read_clean(path: str) -> tuple[str, np.ndarray]:
-    """Name and voxels (K, J, I) of a scan that serves as the truth; a magnitude image, so negative values become 0."""
-    scan = files.read_one(path)
-    return scan.name, np.ascontiguousarray(np.clip(scan.voxels, 0, None), dtype=np.float32)
+    """Name and voxels (K, J, I) of a scan that serves as the truth, the mean of its frames where it has several; a
+    magnitude image, so negative values become 0.
+    """
+    frames = files.read(path)
+    voxels = np.mean([frame.voxels for frame in frames], axis=0)
+    return frames[0].name, np.ascontiguousarray(np.clip(voxels, 0, None), dtype=np.float32)
 
 
 def anatomy(path: str | None, shape: tuple[int, int, int], seed: int, name: str = "head") -> tuple[str, np.ndarray]:

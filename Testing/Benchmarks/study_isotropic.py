@@ -6,7 +6,7 @@ measures it unless said. A model that learnt from nothing but the noisy scan, fr
 both ways too (--minutes). Scores are those of the foreground of the slices along K. Writes study_isotropic.json and
 study_isotropic.md.
 
-    python study_isotropic.py T1_1mm.nii.gz --slab 60 --minutes 2
+    python study_isotropic.py T1_1mm.nii.gz EPI_2mm.nii.gz --slab 60 --minutes 2
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ OWN_SLICES, OWN = "own model, slice by slice", "own model"
 
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     made = common.parser(__doc__)
-    made.add_argument("scan", nargs="?", help="taken for the truth (default: a simulated head)")
+    made.add_argument("scans", nargs="*", help="taken for the truth (default: a simulated head)")
     made.add_argument("--snr", type=float, nargs="+", default=(5.0, 10.0, 20.0), help="(default: 5 10 20)")
     made.add_argument("--slab", type=int, default=0, help="so many slices from the middle alone (default: all)")
     made.add_argument("--model", default="default", help="name or file (default: %(default)s)")
@@ -44,14 +44,15 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     made.add_argument("--side", type=int, default=48, help="voxels of the simulated head (default: %(default)s)")
     options = made.parse_args(arguments)
     common.prepare(options)
-    name, clean = common.anatomy(options.scan, (options.side,) * 3, options.seed)
-    first = (len(clean) - options.slab) // 2 if 0 < options.slab < len(clean) else 0
-    clean = clean[first : len(clean) - first]
     loaded = model.load(options.model)
-    values: dict[str, Any] = {"environment": common.environment(options.seed), "scan": name, "shape": clean.shape}
-    values |= {"model": loaded.card.name, "minutes": options.minutes}
-    values |= {"seen_by_model": name in loaded.card.trained_on}
-    values["cells"] = [_cell(name, clean, snr, loaded, options) for snr in options.snr]
+    values: dict[str, Any] = {"environment": common.environment(options.seed), "model": loaded.card.name}
+    values |= {"minutes": options.minutes, "cells": []}
+    for path in options.scans or [None]:
+        name, clean = common.anatomy(path, (options.side,) * 3, options.seed)
+        first = (len(clean) - options.slab) // 2 if 0 < options.slab < len(clean) else 0
+        clean = clean[first : len(clean) - first]
+        facts = {"scan": name, "shape": clean.shape, "seen_by_model": name in loaded.card.trained_on}
+        values["cells"] += [facts | _cell(name, clean, snr, loaded, options) for snr in options.snr]
     common.write_results(options.out, "study_isotropic", values, _text(values))
     return values
 
@@ -86,7 +87,7 @@ def _cell(name: str, clean: np.ndarray, snr: float, loaded: model.Model, options
     if options.minutes:
         over[OWN + ", both ways"] = common.compared(found[OWN], found[OWN_SLICES], "psnr_mask")
     for way, scored in found.items():
-        print(f"SNR {snr:g}, {way}: {scored['psnr_mask']['mean']:.2f} dB", flush=True)
+        print(f"{name}, SNR {snr:g}, {way}: {scored['psnr_mask']['mean']:.2f} dB", flush=True)
     return {"snr": snr, "sigma": sigma, "ways": found, "ours_over": over, "seconds": seconds}
 
 
@@ -104,7 +105,7 @@ def _text(values: dict[str, Any]) -> str:
             over, took = cell["ours_over"][way], cell["seconds"].get(way)
             rows.append(
                 (
-                    f"{cell['snr']:g}, {way}",
+                    f"{cell['scan']}, {cell['snr']:g}, {way}",
                     f"{scored['psnr_mask']['mean']:.2f} ± {scored['psnr_mask']['std']:.2f}",
                     f"{scored['ssim_mask']['mean']:.4f}",
                     "-" if way == ALONG_EACH else f"{over['mean']:+.2f}",
@@ -112,14 +113,15 @@ def _text(values: dict[str, Any]) -> str:
                     "-" if took is None else f"{took / cell['seconds'][SLICES]:.1f}",
                 )
             )
-    shape = " x ".join(str(n) for n in values["shape"])
+    sizes = {cell["scan"]: " x ".join(str(n) for n in cell["shape"]) for cell in values["cells"]}
+    shapes = ", ".join(f"{name} ({size} voxels)" for name, size in sizes.items())
     own = f"; own model: preset `quick`, {values['minutes']:g} minutes on the noisy scan" if values["minutes"] else ""
     return "\n\n".join(
         [
             "# Voxels as thick as wide",
-            f"{values['scan']}, {shape} voxels, Gaussian noise, model {values['model']}{own}. BM3D and BM4D know "
-            "sigma. Mean ± standard deviation over slices, foreground. Time over that of ours slice by slice.",
-            common.table(("SNR, method", "PSNR dB", "SSIM", "ours over this, dB", "p", "time"), rows),
+            f"{shapes}; Gaussian noise, model {values['model']}{own}. BM3D and BM4D know sigma. Mean ± standard deviation "
+            "over slices, foreground. Time over that of ours slice by slice.",
+            common.table(("scan, SNR, method", "PSNR dB", "SSIM", "ours over this, dB", "p", "time"), rows),
             "## What it shows",
             _shows(values),
         ]
@@ -131,16 +133,16 @@ def _shows(values: dict[str, Any]) -> str:
     for cell in values["cells"]:
         over, took = cell["ours_over"], cell["seconds"]
         text = (
-            f"SNR {cell['snr']:g}: the slices along every axis gain {common.told(over[SLICES])} over those along one, "
-            f"at {took[ALONG_EACH] / took[SLICES]:.1f} times the time; ours over BM4D {common.told(over['BM4D'])}, in "
+            f"{cell['scan']}, SNR {cell['snr']:g}: the slices along every axis gain {common.told(over[SLICES])} over "
+            f"those along one, at {took[ALONG_EACH] / took[SLICES]:.1f} times the time; ours over BM4D {common.told(over['BM4D'])}, in "
             f"1/{took['BM4D'] / took[ALONG_EACH]:.0f} of its time, over BM3D {common.told(over['BM3D'])}."
         )
         if both := over.get(OWN + ", both ways"):
             text += f" A model of the scan's own gains {common.told(both)}."
         parts.append(text)
-    if values["seen_by_model"]:
-        parts.append("The model saw the scan in training, with its own noise and other noise than this.")
-    return " ".join(parts)
+    if seen := list(dict.fromkeys(cell["scan"] for cell in values["cells"] if cell["seen_by_model"])):
+        parts.append(f"The model saw {', '.join(seen)} in training, with other noise than this.")
+    return "\n\n".join(parts)
 
 
 if __name__ == "__main__":
