@@ -119,8 +119,8 @@ def _text(values: dict[str, Any]) -> str:
     return "\n\n".join(
         [
             "# Voxels as thick as wide",
-            f"{shapes}; Gaussian noise, model {values['model']}{own}. BM3D and BM4D know sigma. Mean ± standard deviation "
-            "over slices, foreground. Time over that of ours slice by slice.",
+            f"{shapes}; Gaussian noise, model {values['model']}{own}. BM3D and BM4D know sigma. Mean ± standard "
+            "deviation over slices, foreground. Time over that of ours slice by slice.",
             common.table(("scan, SNR, method", "PSNR dB", "SSIM", "ours over this, dB", "p", "time"), rows),
             "## What it shows",
             _shows(values),
@@ -132,10 +132,11 @@ def _shows(values: dict[str, Any]) -> str:
     parts = []
     for cell in values["cells"]:
         over, took = cell["ours_over"], cell["seconds"]
+        slower, faster = took[ALONG_EACH] / took[SLICES], took["BM4D"] / took[ALONG_EACH]
         text = (
             f"{cell['scan']}, SNR {cell['snr']:g}: the slices along every axis gain {common.told(over[SLICES])} over "
-            f"those along one, at {took[ALONG_EACH] / took[SLICES]:.1f} times the time; ours over BM4D {common.told(over['BM4D'])}, in "
-            f"1/{took['BM4D'] / took[ALONG_EACH]:.0f} of its time, over BM3D {common.told(over['BM3D'])}."
+            f"those along one, at {slower:.1f} times the time; ours over BM4D {common.told(over['BM4D'])}, in "
+            f"1/{faster:.0f} of its time, over BM3D {common.told(over['BM3D'])}."
         )
         if both := over.get(OWN + ", both ways"):
             text += f" A model of the scan's own gains {common.told(both)}."
