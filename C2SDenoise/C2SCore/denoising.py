@@ -135,6 +135,7 @@ def _look(
         "sigma_given": given is not None,
         "band_limited": not found.spectrum.white,
         "slices": len(voxels),
+        "axes": 3 if options.isotropic else 1,  # along which slices were taken
     }
     low, high = model.card.sigma_range
     ratio = found.sigma / max(found.signal, 1e-30)
@@ -160,7 +161,7 @@ def _look(
             "been filtered. Give a level between the two if too much noise is left."
         )
     if model.card.neighbours and not found.independent_slices:
-        warnings.append("Neighbouring slices share their noise (interpolated?), so each slice is denoised by itself.")
+        warnings.append("Neighbouring slices share their noise (interpolated?), so each slice is denoised without them.")
     return found, numbers
 
 

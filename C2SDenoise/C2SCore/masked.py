@@ -33,8 +33,12 @@ def cut_away(slices: np.ndarray) -> np.ndarray:
 
 def _along(values: np.ndarray, axis: int, join: np.ufunc) -> np.ndarray:
     """SMALLEST successive values along an axis, joined."""
-    count = values.shape[axis] - SMALLEST + 1
-    return join.reduce([values.take(range(first, first + count), axis) for first in range(SMALLEST)])
+    values = np.moveaxis(values, axis, 0)
+    count = len(values) - SMALLEST + 1
+    joined = join(values[:count], values[1 : 1 + count])
+    for first in range(2, SMALLEST):
+        join(joined, values[first : first + count], out=joined)
+    return np.moveaxis(joined, 0, axis)
 
 
 def is_masked(source: np.ndarray) -> bool:
@@ -58,11 +62,12 @@ def filled(slices: np.ndarray, levels: np.ndarray, first: int, magnitude: bool =
     if not cut.size:
         return slices
     result = slices.copy()
-    noise = np.stack([np.random.default_rng(int(first + k)).standard_normal((2, *slices.shape[1:])) for k in cut])
-    noise *= (levels[cut] if levels.ndim == 3 else levels[cut, None, None])[:, None]
-    beyond = _beyond(slices[cut], outside[cut]) + noise[:, 0]
-    if magnitude:
-        beyond = np.hypot(beyond, noise[:, 1])
+    beyond = _beyond(slices[cut], outside[cut])
+    for n, k in enumerate(cut):
+        rng, level = np.random.default_rng(int(first + k)), levels[k]
+        beyond[n] += level * rng.standard_normal(slices.shape[1:], dtype=np.float32)
+        if magnitude:
+            beyond[n] = np.hypot(beyond[n], level * rng.standard_normal(slices.shape[1:], dtype=np.float32))
     result[cut] = np.where(outside[cut], beyond, slices[cut])
     return result
 
@@ -79,4 +84,4 @@ def _beyond(slices: np.ndarray, outside: np.ndarray) -> np.ndarray:
     """The mean of what lies near, 0 where nothing does."""
     inside, value = box_mean(~outside, REACH), box_mean(slices, REACH)
     inside, value = box_mean(inside, REACH), box_mean(value, REACH)
-    return np.where(inside > FAINT, value / np.maximum(inside, FAINT), 0)
+    return np.where(inside > FAINT, value / np.maximum(inside, FAINT), np.float32(0))
