@@ -58,7 +58,7 @@ def measure(volume: np.ndarray, given: np.ndarray | None, kind: str, passes: Sli
     model that looks at it, if there is one; it needs no other contrast.
     """
     part = volume[_chosen(len(volume))]
-    if zero := zero_point(part):
+    if kind != "rician" and (zero := zero_point(part)):
         part = lifted(part, zero)
     mask = foreground(part)
     signal = signal_level(part, mask)

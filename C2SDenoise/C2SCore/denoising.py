@@ -86,7 +86,8 @@ def denoise(
     voxels = check_volume(voxels, "The volume")
     others = [check_volume(a, "A contrast") for a in auxiliary]
     _check(voxels, others, model, options)
-    if zero := zero_point(voxels):
+    # A magnitude has its zero where it belongs, whatever its empty space looks like.
+    if options.noise != "rician" and (zero := zero_point(voxels)):
         done = denoise(lifted(voxels, zero), model, options, others, progress, cancelled)
         denoised, estimate = (lowered(v, zero, voxels) for v in (done.denoised, done.estimate))
         return replace(done, denoised=denoised, estimate=estimate)
@@ -161,7 +162,9 @@ def _look(
             "been filtered. Give a level between the two if too much noise is left."
         )
     if model.card.neighbours and not found.independent_slices:
-        warnings.append("Neighbouring slices share their noise (interpolated?), so each slice is denoised without them.")
+        warnings.append(
+            "Neighbouring slices share their noise (interpolated?), so each slice is denoised without them."
+        )
     return found, numbers
 
 

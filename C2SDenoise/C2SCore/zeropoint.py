@@ -1,4 +1,5 @@
-"""Scans whose intensities were shifted below zero, as z-scores are: where their zero was.
+"""Scans whose intensities were shifted, below zero as z-scores are, or above it as phase-sensitive scans may be: where
+their zero was.
 
 Everything else takes empty space for 0 and tissue for more; a shift changes neither noise nor anatomy.
 """
@@ -15,24 +16,36 @@ SHIFTED = 0.1  # of the range of intensities: a deeper bottom, deeper also than 
 ENDS = (0.01, 0.99)  # quantiles of the smoothed voxels that are the range
 DARKEST = 0.5  # of that range: the darkest tissue of a brain that was normalised without its surroundings
 CONSTANT = 0.05  # share of voxels at the minimum, from which that is empty space
+ABOVE = 4.0  # of the noise: a bottom that far above zero is no empty space of a magnitude
+EMPTY = 0.15  # share of voxels at that bottom, from which it is empty space and not dark tissue
 
 
 def zero_point(volume: np.ndarray) -> float:
     """The value of empty space, or of the darkest tissue, in a volume (K, J, I) that was shifted; 0 in all others."""
-    if volume.min() >= 0:
-        return 0.0
     few = volume[:: max(1, len(volume) // SAMPLED)]
+    positive = bool(volume.min() >= 0)
+    if positive and not _above(*np.quantile(few[:, ::4, ::4], ENDS)):  # saves the work of what follows
+        return 0.0
     outside = cut_away(few)
     smooth = box_mean(few, 5)
     fine = float(np.std(few - smooth))
     smooth = smooth[~outside]
     low, high = np.quantile(smooth, ENDS) if smooth.size else (0.0, 0.0)
+    if positive:
+        bottom = smooth[smooth < low + fine]
+        raised = _above(low, high) and low > ABOVE * fine and bottom.size > EMPTY * smooth.size
+        return float(np.median(bottom)) if raised else 0.0
     if low >= -max(SHIFTED * (high - low), fine):
         return 0.0
     if outside.any():
         return float(low - DARKEST * (high - low))
     bottom = few.min()
     return float(bottom if (few == bottom).mean() > CONSTANT else low)
+
+
+def _above(low: float, high: float) -> bool:
+    """Whether a range of intensities begins clearly above zero."""
+    return low > SHIFTED * (high - low)
 
 
 def lifted(volume: np.ndarray, zero: float) -> np.ndarray:

@@ -7,7 +7,7 @@ import pytest
 from phantom import noisy, phantom
 
 from C2SCore import measuring, model
-from C2SCore.denoising import denoise
+from C2SCore.denoising import Options, denoise
 from C2SCore.errors import UserError
 from C2SCore.quality import residual_checks
 from C2SCore.zeropoint import lifted, lowered, zero_point
@@ -62,6 +62,29 @@ def test_a_brain_that_was_normalised_without_its_surroundings() -> None:
     assert np.sqrt(np.mean(error**2)) < 0.6 * SIGMA
     assert not result.estimate[~mask].any()
     assert result.sigma * deviation == pytest.approx(SIGMA, rel=0.08)
+
+
+@pytest.mark.parametrize("offset", [1500.0, 4096.0])
+def test_a_scan_that_was_shifted_up_is_denoised_as_it_was_before(offset: float) -> None:
+    _, scan, _ = _brain()
+    moved = scan + np.float32(offset)
+    assert zero_point(moved) == pytest.approx(offset, abs=0.2 * SIGMA)
+    loaded = model.load("default")
+    before, after = denoise(scan, loaded), denoise(moved, loaded)
+    assert after.sigma == pytest.approx(before.sigma, rel=0.02)
+    assert after.numbers["snr"] == pytest.approx(before.numbers["snr"], rel=0.05)
+    assert np.sqrt(np.mean((after.estimate - offset - before.estimate) ** 2)) < 0.05 * SIGMA
+    rician = denoise(moved, loaded, Options(noise="rician", sigma=SIGMA))  # the user knows that it is a magnitude
+    assert rician.noise == "rician"
+
+
+def test_empty_space_of_magnitudes_and_tissue_alone_are_no_shift() -> None:
+    clean, scan, _ = _brain()
+    coils = sum(noisy(clean / 2, SIGMA, "rician", seed) ** 2 for seed in range(4))
+    for positive in (noisy(clean, SIGMA, "rician"), np.sqrt(coils), noisy(clean, 4 * SIGMA, "rician")):
+        assert zero_point(positive.astype(np.float32)) == 0
+    tissue = scan[:, 30:66, 30:66] + np.float32(1000)
+    assert zero_point(tissue) == 0
 
 
 def test_there_and_back() -> None:
