@@ -17,6 +17,7 @@ import SimpleITK as sitk
 from C2SCore.errors import UserError
 
 FLOAT32 = np.dtype(np.float32)
+ALIKE = 1.5  # largest over smallest spacing, up to which slices along every axis help; from 1.75 on they harm
 THICKER = 1.3  # slices over the next larger spacing, from which they are told from pixels
 SMALLEST_PLANE = 16  # pixels: thinner planes are no slices
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -71,7 +72,7 @@ def slice_axis(spacing: Sequence[float], shape: Sequence[int]) -> int:
 
 def isotropic(spacing: Sequence[float], shape: Sequence[int]) -> bool:
     """Whether voxels are about as thick as wide, and every axis is long enough to be that of a plane."""
-    return max(spacing) <= THICKER * min(spacing) and min(shape) >= SMALLEST_PLANE
+    return max(spacing) <= ALIKE * min(spacing) and min(shape) >= SMALLEST_PLANE
 
 
 def geometry(spacing: Sequence[float], axes: np.ndarray, origin: Sequence[float]) -> np.ndarray:

@@ -65,7 +65,7 @@ def _noisy(clean: np.ndarray, sigma: float = SIGMA) -> np.ndarray:
     ("spacing", "shape", "expected"),
     [
         ((1, 1, 1), SHAPE, True),
-        ((1, 1, 1.25), SHAPE, True),
+        ((1, 1, 1.5), SHAPE, True),
         ((1, 1, 2), SHAPE, False),
         ((2, 1, 1), SHAPE, False),
         ((1, 1, 1), (8, 64, 64), False),  # too few slices to make planes of
