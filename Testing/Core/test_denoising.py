@@ -403,6 +403,13 @@ def test_second_look_at_the_turned_image_where_there_is_tissue() -> None:
     assert torch.equal(h, once)
 
 
+def test_slices_are_gathered_for_a_pass_as_the_processor_likes_it() -> None:
+    passes = SlicePass(Denoiser("small"), torch.device("cpu"))
+    assert [passes.slices_per_pass(n, n) for n in (64, 256, 512, 700)] == [64, 4, 1, 1]
+    passes.pixels = 2**16  # memory was short
+    assert passes.slices_per_pass(128, 128) == 4
+
+
 def test_tissue_window_holds_the_tissue_and_little_else() -> None:
     volume = np.random.default_rng(0).normal(0, 5, (3, 96, 128)).astype(np.float32)
     volume[:, 30:60, 40:100] += 100
