@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from benchmark_results import read
 from phantom import phantom
@@ -246,6 +247,16 @@ def test_study_of_isotropic_voxels(script, tmp_path, fast_peers):
     assert cell["ours_over"]["ours, slice by slice"]["mean"] > 0
     assert set(cell["seconds"]) == set(cell["ways"]) - {"noisy"}
     assert {"own model", "own model, both ways"} <= set(cell["ours_over"])
+
+
+def test_study_of_thickness(script, tmp_path):
+    study = script("study_thickness")
+    study.main(["--out", str(tmp_path), "--side", "32", "--times", "1", "2", "--snr", "10"])
+    thin, thick = read(tmp_path, "study_thickness")["cells"]
+    assert thin["gain"]["mean"] > thick["gain"]["mean"]
+    ramp = np.arange(10, dtype=np.float32)[:, None, None]
+    assert np.allclose(study.thicker(ramp, 2).ravel(), [0.5, 2.5, 4.5, 6.5, 8.5])
+    assert np.allclose(study.thicker(ramp, 2.5).ravel(), [0.8, 3.2, 5.8, 8.2])
 
 
 def test_study_of_a_pair(script, model_file, tmp_path, fast_peers):
