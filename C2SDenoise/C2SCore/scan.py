@@ -17,7 +17,7 @@ import SimpleITK as sitk
 from C2SCore.errors import UserError
 
 FLOAT32 = np.dtype(np.float32)
-ALIKE = 1.5  # largest over smallest spacing, up to which slices along every axis help; from 1.75 on they harm
+ALIKE = 1.5  # largest over smallest spacing, up to which slices along every axis help; at 2 they harm
 THICKER = 1.3  # slices over the next larger spacing, from which they are told from pixels
 SMALLEST_PLANE = 16  # pixels: thinner planes are no slices
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
