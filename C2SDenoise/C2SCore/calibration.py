@@ -13,7 +13,7 @@ from C2SCore import noise
 from C2SCore.inference import SlicePass
 from C2SCore.masked import beside_a_cut, filled
 from C2SCore.noisemap import noise_shape
-from C2SCore.refining import FEWEST, refine, refined_shape, refined_spectrum
+from C2SCore.refining import FEWEST, SHAPE_SLICES, fullest, refine, refined_shape, refined_spectrum
 from C2SCore.spectrum import Spectrum, estimate_spectrum, white_spectrum
 from C2SCore.tissue import foreground, signal_level, thickest
 from C2SCore.zeropoint import lifted, zero_point
@@ -81,14 +81,15 @@ def measure(volume: np.ndarray, given: np.ndarray | None, kind: str, passes: Sli
     shown = part
     if passes is not None:
         # As in the denoising itself: without noise beyond a cut, a model takes less noise for noise.
-        shown = filled(part, np.full(len(part), estimate, dtype=np.float32), 0)
+        rows = fullest(clear, SHAPE_SLICES)
+        shown = filled(part, np.full(len(part), estimate, dtype=np.float32), 0, among=rows)
         sigma, spectrum = _level_and_spectrum(shown, clear, estimate, shape, spectrum, passes)
         if shape is not None and signal > MAPPED_SNR * sigma:
             shape = None
             sigma = refine(shown, clear, sigma, None, spectrum, False, passes)
     magnitude = kind == "rician" or (kind == "auto" and noise.is_magnitude(part, mask, sigma))
     if passes is not None and magnitude:
-        shown = filled(part, np.full(len(part), sigma, dtype=np.float32), 0, True)
+        shown = filled(part, np.full(len(part), sigma, dtype=np.float32), 0, True, rows)
         sigma = refine(shown, clear, sigma, shape, spectrum, True, passes)
     if passes is not None and shape is not None:
         shape = refined_shape(shown, clear, sigma, shape, spectrum, magnitude, passes)

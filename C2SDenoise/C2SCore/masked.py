@@ -50,25 +50,28 @@ def is_masked(source: np.ndarray) -> bool:
     return away.size >= FEWEST and bool((away == 0).mean() > MASKED)
 
 
-def filled(slices: np.ndarray, levels: np.ndarray, first: int, magnitude: bool = False) -> np.ndarray:
+def filled(
+    slices: np.ndarray, levels: np.ndarray, first: int, magnitude: bool = False, among: np.ndarray | None = None
+) -> np.ndarray:
     """Slices (K, J, I) as if nothing had been cut away: what lies beside goes on for some pixels, then there is empty
     space, all of it with noise.
 
     levels: sigma, (K,) or (K, J, I); `first`: index of the first slice, so that each always gets the same noise;
-    `magnitude`: whether the noise is Rician.
+    `magnitude`: whether the noise is Rician; `among`: indices of the slices to be looked at (default: all).
     """
-    outside = cut_away(slices)
-    cut = np.flatnonzero(outside.any(axis=(1, 2)))
+    outside = cut_away(slices if among is None else slices[among])
+    some = outside.any(axis=(1, 2))
+    cut, outside = (np.arange(len(slices)) if among is None else among)[some], outside[some]
     if not cut.size:
         return slices
     result = slices.copy()
-    beyond = _beyond(slices[cut], outside[cut])
+    beyond = _beyond(slices[cut], outside)
     for n, k in enumerate(cut):
         rng, level = np.random.default_rng(int(first + k)), levels[k]
         beyond[n] += level * rng.standard_normal(slices.shape[1:], dtype=np.float32)
         if magnitude:
             beyond[n] = np.hypot(beyond[n], level * rng.standard_normal(slices.shape[1:], dtype=np.float32))
-    result[cut] = np.where(outside[cut], beyond, slices[cut])
+    result[cut] = np.where(outside, beyond, slices[cut])
     return result
 
 

@@ -55,7 +55,7 @@ def refine(
     """The level at which the model's residual has the variance that it should have; `start` if there is too little
     tissue. `shape` (J, I): the level over the plane, relative to its median.
     """
-    rows = _fullest(mask, REFINE_SLICES)
+    rows = fullest(mask, REFINE_SLICES)
     window = _window(mask)
     inside = mask[rows][:, window[0], window[1]]
     if inside.sum() < FEWEST:
@@ -88,7 +88,7 @@ def refined_shape(
     passes: SlicePass,
 ) -> np.ndarray | None:
     """The shape as the model sees it; None if it then hardly varies."""
-    rows = _fullest(mask, SHAPE_SLICES)
+    rows = fullest(mask, SHAPE_SLICES)
     probe = _Probe(part[rows], (slice(None), slice(None)), spectrum, passes)
     refined = refine_shape(shape, mask[rows], lambda guess: probe.moments(sigma * guess, magnitude))
     return refined if span(refined) > CLEAR else None
@@ -106,7 +106,7 @@ def refined_spectrum(
     """The spectrum at which the model's residual has the power that it should have at every frequency; None if that is
     so at the one given, or if there is too little tissue.
     """
-    rows, window = _fullest(mask, REFINE_SLICES), _window(mask)
+    rows, window = fullest(mask, REFINE_SLICES), _window(mask)
     inside = mask[rows][:, window[0], window[1]]
     if inside.sum() < FEWEST:
         return None
@@ -147,7 +147,7 @@ def _corrected(profile: np.ndarray, residual: np.ndarray, expected: np.ndarray, 
     return changed / changed.max()
 
 
-def _fullest(mask: np.ndarray, wanted: int) -> np.ndarray:
+def fullest(mask: np.ndarray, wanted: int) -> np.ndarray:
     """Indices of the `wanted` slices with most foreground, rising."""
     return np.sort(np.argsort(-mask.sum(axis=(1, 2)), kind="stable")[:wanted])
 
