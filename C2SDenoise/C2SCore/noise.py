@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from C2SCore.masked import beside_a_cut, is_masked
+from C2SCore.masked import beside_a_cut, cut_away, is_masked
 from C2SCore.spectrum import BINS, Spectrum, estimate_spectrum
 from C2SCore.tissue import WINDOW, box_mean, foreground, thickest
 
@@ -175,7 +175,7 @@ def background_sigma(volume: np.ndarray, mask: np.ndarray) -> float:
     """sigma from the empty space of a magnitude image (K, J, I), where noise is Rayleigh distributed; 0 if there is
     none.
     """
-    few, away = _away(mask)
+    few, away = _away(volume, mask)
     part = volume[few]
     power = box_mean(np.square(part), 9)
     sigma = math.inf
@@ -189,15 +189,17 @@ def background_sigma(volume: np.ndarray, mask: np.ndarray) -> float:
 
 
 def _background(volume: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Voxels of some slices, 4 pixels and more away from the foreground `mask`."""
-    few, away = _away(mask)
+    """Voxels of some slices in empty space."""
+    few, away = _away(volume, mask)
     return volume[few][away]
 
 
-def _away(mask: np.ndarray) -> tuple[slice, np.ndarray]:
-    """Some slices, and where in them one is 4 pixels and more away from the foreground `mask`."""
+def _away(volume: np.ndarray, mask: np.ndarray) -> tuple[slice, np.ndarray]:
+    """Some slices, and where in them one is 4 pixels and more away from the foreground `mask`, and nothing was cut
+    away, as a face is.
+    """
     few = slice(None, None, max(1, len(mask) // BACKGROUND_SLICES))
-    return few, box_mean(mask[few], 9) == 0
+    return few, (box_mean(mask[few], 9) == 0) & ~cut_away(volume[few])
 
 
 def slice_correlation(volume: np.ndarray, mask: np.ndarray, spectrum: Spectrum) -> float:

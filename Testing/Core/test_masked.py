@@ -120,3 +120,17 @@ def test_empty_space_of_a_masked_magnitude_is_filled_as_that_of_a_magnitude() ->
     empty = full[:, :10]
     assert empty.min() > 0 and abs(np.median(empty) / (1.1774 * SIGMA) - 1) < 0.05
     assert abs(filled(cut, np.full(len(cut), SIGMA), 0)[:, :10].mean()) < 0.1 * SIGMA
+
+
+def test_a_magnitude_stays_one_where_a_face_was_cut_away_or_the_matrix_filled_up() -> None:
+    scan = noisy(phantom((6, 96, 96)), SIGMA, "rician")
+    faceless = scan.copy()
+    faceless[:, 70:, 20:70] = 0
+    padded = np.pad(scan, ((0, 0), (0, 0), (16, 16)))
+    loaded = model.load("default")
+    whole, *others = (denoise(v, loaded) for v in (scan, faceless, padded))
+    for other in others:
+        assert other.noise == whole.noise == "rician"
+        assert abs(other.sigma / whole.sigma - 1) < 0.02
+    inside = padded[:, :, 16:-16] > 0
+    assert np.sqrt(np.mean((others[1].estimate[:, :, 16:-16] - whole.estimate)[inside] ** 2)) < 0.1 * SIGMA

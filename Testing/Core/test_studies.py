@@ -118,6 +118,8 @@ def test_study_of_masked_scans(script, tmp_path, fast_peers):
         assert ways[study.OURS]["rim"] < ways[study.PLAIN]["rim"] - 0.2
         assert abs(ways[study.OURS]["bias"]) < abs(ways[study.PLAIN]["bias"])
     assert cells[0]["rim_pixels"] > 100
+    (defaced,) = read(tmp_path, "study_masked")["defaced"]
+    assert defaced["noise"] == "rician" and abs(defaced["defaced"] - defaced["whole"]) < 0.3
 
 
 def test_study_of_wrong_levels(script, model_file, tmp_path, fast_peers):
