@@ -94,9 +94,9 @@ class Case:
         if self.slices.size == 0:
             raise UserError(f"{self.name} has no slice with tissue in more than {TISSUE:.0%} of it. Leave it out.")
         self.scales = tuple(float(np.sqrt(np.mean(np.square(a, dtype=np.float64)))) or 1.0 for a in self.auxiliary)
-        self.turned = [self._turned(axis, spectrum, cache) for axis in (1, 2)] if self.isotropic else ()
+        self.turned = [self._along(axis, spectrum, cache) for axis in (1, 2)] if self.isotropic else ()
 
-    def _turned(self, axis: int, spectrum: str, cache: measuring.Cache | None) -> Case:
+    def _along(self, axis: int, spectrum: str, cache: measuring.Cache | None) -> Case:
         others = [np.moveaxis(other, axis, 0) for other in self.auxiliary]
         case = Case(self.name, np.moveaxis(self.target, axis, 0), others, float(np.median(self.sigmas)))
         case.prepare(spectrum, cache=cache)

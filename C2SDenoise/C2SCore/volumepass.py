@@ -73,7 +73,7 @@ class VolumePass:
         work.voxels, work.contrasts = turned(self.voxels), [turned(c) for c in self.contrasts]
         even = self.levels.ndim == 1 and np.ptp(self.levels) == 0
         work.levels = np.full(len(work.voxels), self.levels[0]) if even else turned(levels)
-        work.found = replace(self.found, levels=work.levels, independent_slices=self.found.spectrum.white)
+        work.found = replace(self.found, independent_slices=self.found.spectrum.white)
         return work
 
     def _in_unit(self, rows: slice, values: Tensor) -> np.ndarray:

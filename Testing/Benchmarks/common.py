@@ -59,6 +59,12 @@ def anatomy(path: str | None, shape: tuple[int, int, int], seed: int, name: str 
     return read_clean(path) if path else (name, phantoms.head(shape, seed))
 
 
+def middle(volume: np.ndarray, slices: int) -> np.ndarray:
+    """About so many slices from the middle of a volume (K, J, I); all of them where there are no more, or for 0."""
+    first = (len(volume) - slices) // 2 if 0 < slices < len(volume) else 0
+    return volume[first : len(volume) - first]
+
+
 def add_noise(clean: np.ndarray, sigma: float | np.ndarray, kind: str, seed: int) -> np.ndarray:
     """Gaussian noise of standard deviation `sigma`, or the magnitude of complex noise ("rician"), float32."""
     rng = np.random.default_rng(seed)

@@ -49,8 +49,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     values |= {"minutes": options.minutes, "cells": []}
     for path in options.scans or [None]:
         name, clean = common.anatomy(path, (options.side,) * 3, options.seed)
-        first = (len(clean) - options.slab) // 2 if 0 < options.slab < len(clean) else 0
-        clean = clean[first : len(clean) - first]
+        clean = common.middle(clean, options.slab)
         facts = {"scan": name, "shape": clean.shape, "seen_by_model": name in loaded.card.trained_on}
         values["cells"] += [facts | _cell(name, clean, snr, loaded, options) for snr in options.snr]
     common.write_results(options.out, "study_isotropic", values, _text(values))

@@ -33,8 +33,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     common.prepare(options)
     loaded = model.load(options.model)
     name, clean = common.anatomy(options.scan, (options.side,) * 3, options.seed)
-    first = (len(clean) - options.slab) // 2 if 0 < options.slab < len(clean) else 0
-    clean = clean[first : len(clean) - first]
+    clean = common.middle(clean, options.slab)
     values: dict[str, Any] = {"environment": common.environment(options.seed), "scan": name, "model": loaded.card.name}
     values["cells"] = [
         {"times": times, "snr": snr} | _cell(thicker(clean, times), snr, loaded, options.seed)
