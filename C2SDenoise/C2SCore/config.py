@@ -93,6 +93,7 @@ class TrainConfig:
     neighbour_dropout: float = 0.1  # fraction of patches trained without them
     contrast_jitter: float = 0.0  # fraction of patches whose intensities are warped, so that a model carries further
     lesions: float = 0.0  # fraction of patches into which small lesions are laid, so that the model keeps such
+    ghosts: float = 0.0  # fraction of patches with a faint copy of their anatomy, so that the model keeps ghosts
     background: float = 0.1  # chance that a patch without tissue is taken when it is drawn
     patch: int = 64  # pixels
     batch: int = 12
@@ -119,7 +120,7 @@ class TrainConfig:
             _check(getattr(self, name) > 0, name, getattr(self, name), "above 0")
         for name in ("minutes", "warm_up", "weight_decay"):
             _check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        for name in ("neighbour_dropout", "contrast_jitter", "lesions", "background", "ema"):
+        for name in ("neighbour_dropout", "contrast_jitter", "lesions", "ghosts", "background", "ema"):
             _check(0 <= getattr(self, name) <= 1, name, getattr(self, name), "between 0 and 1")
         _check(0 <= self.validation < 1, "validation", self.validation, "a fraction from 0 to below 1")
         _check(self.precision in ("auto", "float32"), "precision", self.precision, "'auto' or 'float32'")

@@ -56,7 +56,8 @@ def draw_tau(n: int, sigma_d: Tensor, low: float, high: float, generator: torch.
     """tau ~ U(low, high] in units of sigma_d (N, ...): the paper's reparameterised density (low = 0 there). Returns
     (N,).
     """
-    u = torch.rand(n, generator=generator, dtype=sigma_d.dtype)
+    device = generator.device if generator is not None else sigma_d.device
+    u = torch.rand(n, generator=generator, dtype=sigma_d.dtype, device=device).to(sigma_d.device)
     return sigma_d.reshape(n) * (high - (high - low) * u)
 
 

@@ -5,6 +5,8 @@ x_d + b is a noisy image of x_0 + b, with the same noise: nothing that the loss 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 MOST = 3  # in one patch
@@ -29,14 +31,16 @@ def add_lesions(
             place = _place(x[row, 0], rng)
             if place is None:
                 break
-            profile, contrast = _ellipse(x.shape[-1], place, rng), _contrast(rng)
-            x[row, 0] += max(contrast, -DARKEST * float(x[(row, 0, *place)])) * profile
+            window, profile = _ellipse(x.shape[-1], place, rng)
+            contrast = _contrast(rng)
+            x[row, 0][window] += max(contrast, -DARKEST * float(x[(row, 0, *place)])) * profile
             for plane in x[row, 1:]:
                 if plane.any() and rng.random() < BESIDE:
-                    plane += max(contrast, -DARKEST * float(plane[place])) * float(rng.uniform(0.3, 1)) * profile
+                    strength = max(contrast, -DARKEST * float(plane[place])) * float(rng.uniform(0.3, 1))
+                    plane[window] += strength * profile
             for plane in contrasts[row]:
                 if rng.random() < BESIDE:
-                    plane += max(_contrast(rng), -DARKEST * float(plane[place])) * profile
+                    plane[window] += max(_contrast(rng), -DARKEST * float(plane[place])) * profile
     return x, contrasts
 
 
@@ -50,22 +54,24 @@ def _place(plane: np.ndarray, rng: np.random.Generator) -> tuple[int, int] | Non
 
 
 def _contrast(rng: np.random.Generator) -> float:
-    size = float(_log_uniform(CONTRASTS, rng, 1)[0])
+    size = _log_uniform(CONTRASTS, rng)
     return size if rng.random() < 0.5 else -size
 
 
-def _log_uniform(limits: tuple[float, float], rng: np.random.Generator, n: int) -> np.ndarray:
-    low, high = np.log(limits)
-    return np.exp(rng.uniform(low, high, n))
+def _log_uniform(limits: tuple[float, float], rng: np.random.Generator) -> float:
+    return math.exp(rng.uniform(math.log(limits[0]), math.log(limits[1])))
 
 
-def _ellipse(size: int, place: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """1 inside, 0 outside, (size, size) float32."""
-    axes = _log_uniform(DIAMETERS, rng, 2) / 2
+def _ellipse(size: int, place: tuple[int, int], rng: np.random.Generator) -> tuple[tuple[slice, slice], np.ndarray]:
+    """A window around `place` in a plane (size, size), and the ellipse in it: 1 inside, 0 outside, float32."""
+    axes = _log_uniform(DIAMETERS, rng) / 2, _log_uniform(DIAMETERS, rng) / 2
     angle, rim = rng.uniform(0, np.pi), rng.uniform(*RIMS)
-    y, x = np.ogrid[:size, :size]
+    reach = math.ceil(max(axes) * (1 + rim / 2 / min(axes)))
+    rows, columns = (slice(max(p - reach, 0), min(p + reach + 1, size)) for p in place)
+    window = rows, columns
+    y, x = np.ogrid[window]
     y, x = y - place[0], x - place[1]
-    u, v = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
+    u, v = math.cos(angle) * x + math.sin(angle) * y, math.cos(angle) * y - math.sin(angle) * x
     # Nearly the distance from the rim, along the shorter axis just that.
-    inwards = (1 - np.hypot(u / axes[0], v / axes[1])) * axes.min()
-    return np.clip(inwards / rim + 0.5, 0, 1).astype(np.float32)
+    inwards = (1 - np.hypot(u / axes[0], v / axes[1])) * min(axes)
+    return window, np.clip(inwards / rim + 0.5, 0, 1).astype(np.float32)

@@ -114,20 +114,26 @@ class Batch:
     """Patches of N slices, in the unit of each scan divided by its tissue signal.
 
     x (N, 1 + 2 neighbours, P, P): the patch, then the slices below and above; contrasts (N, C, P, P) at root mean
-    square 1; sigma_d,
-    sigma_data (N,); power (N, P, P): noise spectrum on the FFT grid, mean 1; near (N,): whether neighbours may be used.
+    square 1; sigma_d, sigma_data (N,); profiles (N, 2, P): factors of the noise spectrum along rows and columns, on the
+    FFT grid, each with a mean of 1; near (N,): whether neighbours may be used; window (N, 2, P): factors of the window
+    in k-space that x and contrasts are still to get, or None.
     """
 
     x: np.ndarray
     contrasts: np.ndarray
     sigma_d: np.ndarray
     sigma_data: np.ndarray
-    power: np.ndarray
+    profiles: np.ndarray
     near: np.ndarray
+    window: np.ndarray | None = None
 
 
 class PatchSampler:
-    """Draws batches from prepared cases. All randomness comes from the generator that is handed in."""
+    """Draws batches from prepared cases. All randomness comes from the generator that is handed in.
+
+    Patches of those held back are from slices along K alone: in slices along other axes, a network that trains meets
+    them as single lines.
+    """
 
     def __init__(
         self,
@@ -139,6 +145,7 @@ class PatchSampler:
         background: float = 0.1,
     ):
         self.cases, self.patch, self.neighbours, self.background = cases, patch, neighbours, background
+        self.turned = not only_held
         everything = [(c, int(k)) for c, case in enumerate(cases) for k in case.slices]
         held = set(held_back)
         self.index = [i for i in everything if (i in held) == only_held]
@@ -156,6 +163,9 @@ class PatchSampler:
     def _one(self, rng: np.random.Generator, size: int) -> tuple[Any, ...]:
         c, k = self.index[rng.integers(len(self.index))]
         case = self.cases[c]
+        if case.turned and self.turned:  # each axis as often as the others
+            case = (case, *case.turned)[rng.integers(1 + len(case.turned))]
+            k = k if case is self.cases[c] else int(rng.choice(case.slices))
         planes = [k] + [min(max(k + d, 0), len(case.target) - 1) for d in (-1, 1)] * self.neighbours
         j, i = self._place(case, k, size, rng)
         window = (slice(j, j + size), slice(i, i + size))
@@ -167,14 +177,14 @@ class PatchSampler:
         for d, plane in enumerate(planes[1:]):
             if plane == k:
                 x[1 + d] = 0
-        power = case.spectrum.power(size, size).astype(np.float32)
+        profiles = np.stack(case.spectrum.profiles(size, size)).astype(np.float32)
         turn, flip = int(rng.integers(4)), bool(rng.integers(2))
         x, contrasts = _turned(x, turn, flip), _turned(contrasts, turn, flip)
         # A spectrum is even in both frequencies: a turn only exchanges its axes.
-        power = np.ascontiguousarray(power.T) if turn % 2 else power
+        profiles = profiles[::-1] if turn % 2 else profiles
         sigma = case.sigmas[k] / case.signal
         sigma_data = np.sqrt(max(case.powers[k] / case.signal**2 - sigma**2, 1e-6))
-        return x, contrasts, np.float32(sigma), np.float32(sigma_data), power, np.bool_(case.independent_slices)
+        return x, contrasts, np.float32(sigma), np.float32(sigma_data), profiles, np.bool_(case.independent_slices)
 
     def _place(self, case: Case, k: int, size: int, rng: np.random.Generator) -> tuple[int, int]:
         """A corner; mostly where there is signal, since empty background teaches little, but never only there."""

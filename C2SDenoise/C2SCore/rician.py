@@ -16,15 +16,20 @@ import torch
 
 from C2SCore.tensors import to_array, to_tensor
 
-_NU_MAX = 20.0  # signal in units of sigma; above, f is a square root to within 1e-4
-_STEP = 0.04
+GRID_END = 20.0  # signal in units of sigma; above, f is a square root to within 1e-4
+STEP = 0.04
 DARK = 0.3  # denoised f, of a signal of 0.9 sigma, up to which signals fade in; chosen on simulated noise
+
+
+def grid() -> np.ndarray:
+    """Signals in units of sigma, evenly spaced, on which the transform is tabulated."""
+    return np.arange(0, GRID_END + STEP / 2, STEP)
 
 
 @lru_cache(maxsize=1)
 def _tables() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """(m, f(m), nu, E[f | nu]), each rising, all in units of sigma."""
-    nu = np.arange(0, _NU_MAX + _STEP / 2, _STEP)
+    nu = grid()
     density, m, weights = _rice(nu)
     mean = density @ (weights * m)
     std = np.sqrt(np.maximum(density @ (weights * m**2) - mean**2, 1e-12))
@@ -44,8 +49,8 @@ def _tables() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 
 def _rice(nu: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rician densities (len(nu), len(m)) on a grid m, and trapezoid weights; in units of sigma."""
-    m = np.arange(0, _NU_MAX + 8, _STEP)
-    weights = np.full(m.size, _STEP)
+    m = np.arange(0, GRID_END + 8, STEP)
+    weights = np.full(m.size, STEP)
     weights[[0, -1]] /= 2
     bessel = to_array(torch.special.i0e(to_tensor(np.outer(nu, m)))).astype(np.float64)
     return m * np.exp(-((m - nu[:, None]) ** 2) / 2) * bessel, m, weights
@@ -53,21 +58,21 @@ def _rice(nu: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def stabilise(m: np.ndarray) -> np.ndarray:
     """f(m): m >= 0 in units of sigma, any shape; returns values with a standard deviation near 1."""
-    grid, f, _, _ = _tables()
+    m_grid, f, _, _ = _tables()
     # Beyond the grid f(m) = m + constant, to the accuracy of the table.
-    return np.where(m <= grid[-1], np.interp(m, grid, f), f[-1] + (m - grid[-1]))
+    return np.where(m <= m_grid[-1], np.interp(m, m_grid, f), f[-1] + (m - m_grid[-1]))
 
 
 def expected(nu: np.ndarray) -> np.ndarray:
     """E[f(m) | nu]: what a perfect denoiser of f(m) would return; nu >= 0 in units of sigma."""
-    _, _, grid, e = _tables()
-    return np.where(nu <= grid[-1], np.interp(nu, grid, e), e[-1] + (nu - grid[-1]))
+    _, _, signals, e = _tables()
+    return np.where(nu <= signals[-1], np.interp(nu, signals, e), e[-1] + (nu - signals[-1]))
 
 
 def invert(d: np.ndarray) -> np.ndarray:
     """The exact unbiased inverse: nu in units of sigma, such that E[f(m) | nu] = d; 0 for d <= 0."""
-    _, _, grid, e = _tables()
-    return np.where(d <= e[-1], np.interp(d, e, grid), grid[-1] + (d - e[-1]))
+    _, _, signals, e = _tables()
+    return np.where(d <= e[-1], np.interp(d, e, signals), signals[-1] + (d - e[-1]))
 
 
 def restore(d: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from C2SCore.corruption import coloured
+from C2SCore.corruption import coloured, product
 from C2SCore.denoiser import Denoiser
 from C2SCore.gdsm import sure
 from C2SCore.patches import Batch, Case, PatchSampler
@@ -48,7 +48,7 @@ def noise_left(
             return denoiser(values.to(device), level, given, spread).float().cpu()
 
     generator, tissue = torch.Generator().manual_seed(seed), _tissue(batch)
-    probes = [coloured(to_tensor(batch.power), generator) for _ in range(DRAWS)]
+    probes = coloured(product(to_tensor(batch.profiles)), generator, DRAWS)
     left = [sure(h, x[:, :1], sigma, probe, weight=tissue) for probe in probes]
     return to_array(torch.stack(left).mean(dim=0) / sigma.square())
 
@@ -66,7 +66,8 @@ def noise_left_by(
     (n,): as many as `seconds` allow, at least FEWEST, at most PATCHES. `check` is called before each and may raise.
     """
     batch = _drawn(cases, held, 0, seed)
-    probes, tissue = coloured(to_tensor(batch.power), torch.Generator().manual_seed(seed)), _tissue(batch)
+    generator, tissue = torch.Generator().manual_seed(seed), _tissue(batch)
+    (probes,) = coloured(product(to_tensor(batch.profiles)), generator)
     began, left = time.monotonic(), list[float]()
     for n, sigma in enumerate(batch.sigma_d):
         if n >= FEWEST and time.monotonic() - began > seconds:

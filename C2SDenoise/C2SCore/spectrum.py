@@ -49,8 +49,12 @@ class Spectrum:
 
     def power(self, height: int, width: int) -> np.ndarray:
         """S on the grid of `np.fft.fft2`, (height, width), scaled to a mean of 1: noise of unit variance."""
-        power = np.outer(_sample(self.rows, height), _sample(self.columns, width))
-        return power / power.mean()
+        return np.outer(*self.profiles(height, width))
+
+    def profiles(self, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+        """The factors of `power` along rows and columns, (height,) and (width,), each with a mean of 1."""
+        rows, columns = _sample(self.rows, height), _sample(self.columns, width)
+        return rows / rows.mean(), columns / columns.mean()
 
 
 def white_spectrum() -> Spectrum:

@@ -4,12 +4,10 @@ as a whole.
 
 from __future__ import annotations
 
-import base64
 import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import safetensors
 import safetensors.torch
 import torch
@@ -72,15 +70,3 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
         index, name = key.split("/", 1)
         state.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
-def random_state(rng: np.random.Generator, generator: torch.Generator) -> dict[str, Any]:
-    """Where both random number generators stand, JSON-able."""
-    raw = bytes(generator.get_state().tolist())
-    return {"numpy": rng.bit_generator.state, "torch": base64.b64encode(raw).decode("ascii")}
-
-
-def restore_random(rng: np.random.Generator, generator: torch.Generator, saved: dict[str, Any]) -> None:
-    """Inverse of `random_state`."""
-    rng.bit_generator.state = saved["numpy"]
-    generator.set_state(torch.tensor(list(base64.b64decode(saved["torch"])), dtype=torch.uint8))

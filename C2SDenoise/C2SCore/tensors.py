@@ -11,10 +11,10 @@ from torch import Tensor
 
 def to_tensor(array: np.ndarray) -> Tensor:
     """A float32 tensor with a copy of the array, same shape."""
-    values = np.ascontiguousarray(array, dtype=np.float32)
+    values = np.array(array, dtype=np.float32, order="C")
     if values.size == 0:
         return torch.zeros(values.shape)
-    return torch.frombuffer(bytearray(values.tobytes()), dtype=torch.float32).reshape(values.shape)
+    return torch.frombuffer(values.reshape(-1), dtype=torch.float32).reshape(values.shape)
 
 
 def to_array(tensor: Tensor) -> np.ndarray:
@@ -24,3 +24,11 @@ def to_array(tensor: Tensor) -> np.ndarray:
         return np.zeros(tuple(values.shape), dtype=np.float32)
     buffer = (ctypes.c_char * (values.numel() * 4)).from_address(values.data_ptr())
     return np.frombuffer(memoryview(buffer), dtype=np.float32).reshape(tuple(values.shape)).copy()
+
+
+def to_device(array: np.ndarray, device: torch.device) -> Tensor:
+    """A float32 tensor on a device; a GPU takes it while it still works at what came before."""
+    tensor = to_tensor(array)
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)

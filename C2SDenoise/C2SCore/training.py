@@ -16,17 +16,19 @@ import torch
 from torch import Tensor
 
 from C2SCore import guidance
+from C2SCore.augmentation import augment
 from C2SCore.card import Card
 from C2SCore.config import TrainConfig
-from C2SCore.corruption import make_example, patch_size
+from C2SCore.corruption import corrupted, patch_size
 from C2SCore.denoiser import Denoiser, on_device, with_contrasts
 from C2SCore.device import choose_device
 from C2SCore.errors import Cancelled, UserError
 from C2SCore.events import Curve, Log, Message, Preview, Progress
+from C2SCore.feeding import Feeder, threads_for
 from C2SCore.measuring import Cache
 from C2SCore.model import Model, load, save
 from C2SCore.objective import recipe_loss, validation_set
-from C2SCore.patches import Case, PatchSampler, hold_back
+from C2SCore.patches import Batch, Case, PatchSampler, hold_back
 from C2SCore.preparing import prepare
 from C2SCore.preview import write_preview
 from C2SCore.runfolder import RunFolder
@@ -34,9 +36,7 @@ from C2SCore.state import (
     State,
     load_state,
     optimizer_tensors,
-    random_state,
     restore_optimizer,
-    restore_random,
     save_state,
 )
 
@@ -137,12 +137,10 @@ class _Run:
     ) -> None:
         self.config, self.device, self.card = config, device, card
         torch.manual_seed(config.seed)
-        self.rng = np.random.default_rng(config.seed)
-        self.generator = torch.Generator().manual_seed(config.seed)
+        # Noise is made where it is used, if that is a GPU; the other kinds of device lack transforms of older torch.
+        self.generator = torch.Generator(device if device.type == "cuda" else "cpu")
         held = hold_back(cases, config.validation, config.seed)
-        # Those held back are slices along K: in slices along other axes, a network meets them as single lines.
-        seen = [*cases, *(turned for case in cases for turned in case.turned)]
-        self.sampler = PatchSampler(seen, config.patch, config.neighbours, held, background=config.background)
+        self.sampler = PatchSampler(cases, config.patch, config.neighbours, held, background=config.background)
         self.validation = validation_set(cases, config, held)
         contrasts = len(cases[0].auxiliary)
         self.fresh = initial is None and not config.initial
@@ -157,13 +155,17 @@ class _Run:
         self.denoiser = on_device(self.denoiser, device).train().requires_grad_(True)
         self.average = copy.deepcopy(self.denoiser).eval().requires_grad_(False)
         self.optimizer = torch.optim.AdamW(
-            self.denoiser.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+            self.denoiser.parameters(),
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            fused=True if device.type == "cuda" else None,
         )
         self.step, self.elapsed = 0, 0.0
         self.best: dict[str, Tensor] = {}
         self.best_value, self.best_step = math.inf, 0
         self.history: list[dict[str, float]] = []
         self.losses: list[float] = []  # since the last validation
+        self.pending: list[Tensor] = []  # losses of the last steps, not waited for yet
         self.judged: tuple[int, float] = (0, 0.0)  # step and elapsed at the last validation
         self.case, self.slice = held[0] if held else (0, int(cases[0].slices[len(cases[0].slices) // 2]))
         self.cases = cases
@@ -185,34 +187,33 @@ class _Run:
         if not self.fresh and self.step == 0:
             # What the training starts from takes part in the contest: the result is never worse by its own measure.
             self.judge(folder, emit)
-        while self.fraction() < 1:
-            while paused() and not cancelled():
-                emit(self.progress("paused"))
-                time.sleep(0.2)
-                clock = time.monotonic()
-            if cancelled():
-                if not self.best:
-                    if folder.state.is_file():
-                        self.store(folder.state)
-                    raise Cancelled
-                break
-            loss = self.advance()
-            if not math.isfinite(loss):  # found before it is saved
-                raise UserError(
-                    f"The loss became {loss} at step {self.step}; it must stay finite. Start a new training with a "
-                    f"lower learning_rate (now {config.learning_rate})."
-                )
-            self.losses.append(loss)
-            now = time.monotonic()
-            self.elapsed, clock = self.elapsed + now - clock, now
-            if now - reported > REPORT_SECONDS:
-                reported = now
-                emit(self.progress("train", self.elapsed * (1 / max(self.fraction(), 1e-9) - 1)))
-            if self.fraction() >= 1 or self.overdue():
-                self.judge(folder, emit)
-            if now >= due:
-                due = now + config.checkpoint_every
-                self.store(folder.state)
+        with Feeder(self.draw, threads_for(self.device.type)) as feeder:
+            while self.fraction() < 1:
+                while paused() and not cancelled():
+                    emit(self.progress("paused"))
+                    time.sleep(0.2)
+                    clock = time.monotonic()
+                if cancelled():
+                    self.settle()
+                    if not self.best:
+                        if folder.state.is_file():
+                            self.store(folder.state)
+                        raise Cancelled
+                    break
+                self.advance(*feeder.get(self.step))
+                now = time.monotonic()
+                self.elapsed, clock = self.elapsed + now - clock, now
+                ended = self.fraction() >= 1
+                if now - reported > REPORT_SECONDS or now >= due or ended or self.overdue():
+                    self.settle()
+                if now - reported > REPORT_SECONDS:
+                    reported = now
+                    emit(self.progress("train", self.elapsed * (1 / max(self.fraction(), 1e-9) - 1)))
+                if ended or self.overdue():
+                    self.judge(folder, emit)
+                if now >= due:
+                    due = now + config.checkpoint_every
+                    self.store(folder.state)
         if not self.best:
             self.judge(folder, emit)
         self.store(folder.state)
@@ -236,14 +237,19 @@ class _Run:
         waited = steps >= LOOK_STEPS and self.share(steps, seconds) >= 1 / LOOKS
         return waited or steps >= self.config.validate_every
 
-    def advance(self) -> float:
-        """One step of the optimizer; returns the loss."""
+    def draw(self, step: int) -> tuple[Batch, np.random.Generator]:
+        """The patches of a step and what its noise is drawn with: they depend on the seed and the step alone."""
+        rng = np.random.default_rng([self.config.seed, step])
+        batch = self.sampler.draw(self.config.batch, rng, patch_size(self.config))
+        return augment(batch, self.config, rng), rng
+
+    def advance(self, batch: Batch, rng: np.random.Generator) -> None:
+        """One step of the optimizer."""
         config = self.config
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate * _schedule(self.step, self.fraction(), config.warm_up)
-        example = make_example(
-            self.sampler.draw(config.batch, self.rng, patch_size(config)), config, self.rng, self.generator
-        )
+        self.generator.manual_seed(int(rng.integers(2**62)))
+        example = corrupted(batch, config, rng, self.generator)
         loss = recipe_loss(self.denoiser, example, config, self.device).mean()
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -255,7 +261,24 @@ class _Run:
         with torch.no_grad():
             for mean, now in zip(self.average.parameters(), self.denoiser.parameters()):
                 mean.lerp_(now, 1 - decay)
-        return loss.item()
+        self.pending.append(loss.detach())
+
+    def settle(self) -> None:
+        """Wait for the steps that a GPU still works at; raises `UserError` where a loss is not finite, so before it is
+        saved.
+        """
+        if not self.pending:
+            return
+        first = self.step - len(self.pending) + 1
+        values = torch.stack(self.pending).tolist()
+        self.pending = []
+        for n, value in enumerate(values):
+            if not math.isfinite(value):
+                raise UserError(
+                    f"The loss became {value} at step {first + n}; it must stay finite. Start a new training with a "
+                    f"lower learning_rate (now {self.config.learning_rate})."
+                )
+        self.losses += values
 
     def judge(self, folder: RunFolder, emit: Callable[[Message], None]) -> None:
         """Validate the averaged weights, keep them if they are the best, report."""
@@ -302,7 +325,6 @@ class _Run:
             "losses": self.losses,
             "judged": self.judged,
             "network": self.denoiser.size,
-            "random": random_state(self.rng, self.generator),
             "config": self.config.to_dict(),
         }
         save_state(path, groups, facts)
@@ -323,7 +345,6 @@ class _Run:
         self.best_value = math.inf if facts["best_value"] is None else facts["best_value"]
         self.best_step, self.losses = facts["best_step"], list(facts.get("losses", []))
         self.judged = tuple(facts.get("judged", (0, 0.0)))
-        restore_random(self.rng, self.generator, facts["random"])
 
     def final_card(self) -> Card:
         quality = dict(self.card.quality) | {

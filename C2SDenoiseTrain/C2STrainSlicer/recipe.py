@@ -35,6 +35,7 @@ TOOLTIPS = {
     "neighbour_dropout": "Share of patches that are trained without them.",
     "contrast_jitter": "Share of patches with warped intensities, so that a model carries further.",
     "lesions": "Share of patches with small bright or dark spots laid in, so that the model keeps lesions.",
+    "ghosts": "Share of patches with a faint copy of the anatomy laid in, so that the model keeps ghosts visible.",
     "background": "Chance that a patch without tissue is taken.",
     "patch": "Side of the patches in pixels, a multiple of 8.",
     "batch": "Patches per step.",

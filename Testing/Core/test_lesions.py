@@ -48,7 +48,7 @@ def test_empty_patches_stay_empty() -> None:
 def test_lesions_are_part_of_what_is_learnt_and_leave_the_noise_as_it_is() -> None:
     x, contrasts = _patches()
     level = np.full(N, 0.1, dtype=np.float32)
-    batch = Batch(x, contrasts, level, level * 8, np.ones((N, SIDE, SIDE), dtype=np.float32), np.ones(N, dtype=bool))
+    batch = Batch(x, contrasts, level, level * 8, np.ones((N, 2, SIDE), dtype=np.float32), np.ones(N, dtype=bool))
     config = TrainConfig(lesions=1.0, patch=SIDE)
     example = make_example(batch, config, np.random.default_rng(0), torch.Generator().manual_seed(0))
     assert (example.x_d - torch.from_numpy(x[:, :1])).abs().amax(dim=(1, 2, 3)).median() > 0.05

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -161,10 +162,10 @@ def test_a_budget_of_time_is_looked_at_twenty_times(tmp_path: Path, monkeypatch:
     now = 0.0
     advance = training._Run.advance
 
-    def slow(run: training._Run) -> float:
+    def slow(run: training._Run, *drawn: Any) -> None:
         nonlocal now
         now += 2.0
-        return advance(run)
+        advance(run, *drawn)
 
     monkeypatch.setattr(training.time, "monotonic", lambda: now)
     monkeypatch.setattr(training._Run, "advance", slow)
@@ -199,15 +200,14 @@ def test_stopped_before_the_first_validation_keeps_what_a_checkpoint_has(tmp_pat
 
 
 def test_a_loss_that_is_not_finite_ends_it_and_is_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out, calls = tmp_path / "m.safetensors", 0
-    advance = training._Run.advance
+    out, calls, recipe_loss = tmp_path / "m.safetensors", 0, training.recipe_loss
 
-    def diverging(run: training._Run) -> float:
+    def diverging(*given: Any) -> torch.Tensor:
         nonlocal calls
         calls += 1
-        return advance(run) if calls < 3 else float("nan")
+        return recipe_loss(*given) * (1 if calls < 3 else float("nan"))
 
-    monkeypatch.setattr(training._Run, "advance", diverging)
+    monkeypatch.setattr(training, "recipe_loss", diverging)
     with pytest.raises(UserError, match="lower learning_rate"):
         train(_cases(), TINY, out)
     _, facts = state.load_state(run_folder(out) / "state.safetensors")
@@ -412,8 +412,9 @@ def test_coloured_noise_has_its_spectrum_and_unit_variance() -> None:
     power = torch.ones(400, 16, 16)
     power[:, :, 4:13] = 0
     power = power / power.mean(dim=(1, 2), keepdim=True)
-    z = coloured(power, torch.Generator().manual_seed(0))
-    assert float(z.std()) == pytest.approx(1, rel=0.02)
+    z, other = coloured(power, torch.Generator().manual_seed(0), 2)
+    assert float(z.std()) == pytest.approx(1, rel=0.02) and float(other.std()) == pytest.approx(1, rel=0.02)
+    assert abs(float((z * other).mean())) < 0.02
     measured = torch.fft.fft2(z).abs().square().mean(dim=(0, 1)) / 256
     assert torch.allclose(measured, power[0], atol=0.35)
 
