@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from C2SCore import ricianlookup
+from C2SCore import rician
 from C2SCore.augmentation import augment
 from C2SCore.config import TrainConfig
 from C2SCore.gdsm import draw_tau, sigma_total
@@ -163,7 +163,10 @@ def _as_magnitude(
     device = x.device
     own = torch.tensor(chosen.tolist())
     unit = sigma_total(sigma_tau, sigma_d)[own]
-    rows, s, tau = own.to(device), *(v.to(device, non_blocking=True).reshape(-1, 1, 1, 1) for v in (unit, sigma_tau[own]))
+    rows, s, tau = (
+        own.to(device),
+        *(v.to(device, non_blocking=True).reshape(-1, 1, 1, 1) for v in (unit, sigma_tau[own])),
+    )
     clean, channels = x[rows].clamp(min=0), x.shape[1]
     stable = []
     for sign in signs:
@@ -172,10 +175,10 @@ def _as_magnitude(
             [sign * noises[channels][rows]] + [noise[rows] for noise in noises[channels + 1 :]], dim=1
         )
         magnitude = torch.sqrt((clean + tau * real).square() + (tau * imaginary).square()) / s
-        stable.append(ricianlookup.stabilise(magnitude))
+        stable.append(rician.stabilise(magnitude))
     signal = clean[:, :1] / s
     x_d, near, slope = x_d.clone(), near.clone(), torch.ones_like(x_d)
-    x_d[rows], slope[rows] = ricianlookup.expected(signal), ricianlookup.inverse_slope(signal)
+    x_d[rows], slope[rows] = rician.expected(signal), rician.inverse_slope(signal)
     x_t = [v.clone() for v in x_t]
     for v, new in zip(x_t, stable):
         v[rows] = new[:, :1]

@@ -204,7 +204,8 @@ class _Probe:
         """The residual x - h(x) and what h removes of z, z - dh/dx z, (N, 1, H, W), in units of the noise."""
         mean, square = float(np.mean(level)), float(np.mean(np.square(level)))
         scaled = self.x / (level[self.window] if isinstance(level, np.ndarray) else level)
-        u = to_tensor((rician.stabilise(np.abs(scaled)) if magnitude else scaled).astype(np.float32))[:, None]
+        u = to_tensor(scaled)[:, None]
+        u = rician.stabilise(u.abs()) if magnitude else u
         power = (self.mean_square - (2 if magnitude else 1) * square) / mean**2
         sigma_data = to_tensor(np.sqrt(np.maximum(power, 0)).astype(np.float32))
         one = torch.ones(len(u))

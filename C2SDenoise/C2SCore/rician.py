@@ -13,23 +13,21 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from C2SCore.tensors import to_array, to_tensor
 
-GRID_END = 20.0  # signal in units of sigma; above, f is a square root to within 1e-4
+NU_MAX = 20.0  # signal in units of sigma; above, f is a square root to within 1e-4
 STEP = 0.04
+ROOT_STEP = 0.005  # of the root of a denoised f
+SLOPE_STEP = 0.05  # of a denoised f, on either side
 DARK = 0.3  # denoised f, of a signal of 0.9 sigma, up to which signals fade in; chosen on simulated noise
 
 
-def grid() -> np.ndarray:
-    """Signals in units of sigma, evenly spaced, on which the transform is tabulated."""
-    return np.arange(0, GRID_END + STEP / 2, STEP)
-
-
 @lru_cache(maxsize=1)
-def _tables() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """(m, f(m), nu, E[f | nu]), each rising, all in units of sigma."""
-    nu = grid()
+def _tables() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(nu, E[f | nu], f at nu), each rising, all in units of sigma."""
+    nu = np.arange(0, NU_MAX + STEP / 2, STEP)
     density, m, weights = _rice(nu)
     mean = density @ (weights * m)
     std = np.sqrt(np.maximum(density @ (weights * m**2) - mean**2, 1e-12))
@@ -44,48 +42,77 @@ def _tables() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         f = np.concatenate([[0.0], np.cumsum((slope[1:] + slope[:-1]) / 2 * np.diff(m))])
     expected_f = density @ (weights * f)
     # f is fixed up to a constant: no signal is to give 0, as it does with additive noise.
-    return m, f - expected_f[0], nu, expected_f - expected_f[0]
+    return nu, expected_f - expected_f[0], (f - expected_f[0])[: nu.size]  # m and nu are on one grid
 
 
 def _rice(nu: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rician densities (len(nu), len(m)) on a grid m, and trapezoid weights; in units of sigma."""
-    m = np.arange(0, GRID_END + 8, STEP)
+    m = np.arange(0, NU_MAX + 8, STEP)
     weights = np.full(m.size, STEP)
     weights[[0, -1]] /= 2
     bessel = to_array(torch.special.i0e(to_tensor(np.outer(nu, m)))).astype(np.float64)
     return m * np.exp(-((m - nu[:, None]) ** 2) / 2) * bessel, m, weights
 
 
-def stabilise(m: np.ndarray) -> np.ndarray:
+def stabilise(m: Tensor) -> Tensor:
     """f(m): m >= 0 in units of sigma, any shape; returns values with a standard deviation near 1."""
-    m_grid, f, _, _ = _tables()
-    # Beyond the grid f(m) = m + constant, to the accuracy of the table.
-    return np.where(m <= m_grid[-1], np.interp(m, m_grid, f), f[-1] + (m - m_grid[-1]))
+    return _look_up(m, "stabilise")
 
 
-def expected(nu: np.ndarray) -> np.ndarray:
+def expected(nu: Tensor) -> Tensor:
     """E[f(m) | nu]: what a perfect denoiser of f(m) would return; nu >= 0 in units of sigma."""
-    _, _, signals, e = _tables()
-    return np.where(nu <= signals[-1], np.interp(nu, signals, e), e[-1] + (nu - signals[-1]))
+    return _look_up(nu, "expected")
 
 
-def invert(d: np.ndarray) -> np.ndarray:
+def invert(d: Tensor) -> Tensor:
     """The exact unbiased inverse: nu in units of sigma, such that E[f(m) | nu] = d; 0 for d <= 0."""
-    _, _, signals, e = _tables()
-    return np.where(d <= e[-1], np.interp(d, e, signals), signals[-1] + (d - e[-1]))
+    signals, e, _ = _tables()
+    # Near no signal nu goes as the square root of d.
+    inside = _look_up(d.clamp(min=0).sqrt(), "invert")
+    return torch.where(d <= float(e[-1]), inside, d + float(signals[-1] - e[-1]))
 
 
-def restore(d: np.ndarray) -> np.ndarray:
+def restore(d: Tensor) -> Tensor:
     """Signal in units of sigma from a denoised f(m): `invert`, with signals hardly told from none faded out.
 
     Near no signal the inverse is steep and cut off at 0, so it turns the small errors of any denoiser, which go both
     ways, into positive speckle. From `DARK` on the result is that of `invert`.
     """
-    t = np.clip(d / DARK, 0, 1)
+    t = (d / DARK).clamp(0, 1)
     return invert(d) * t * t * (3 - 2 * t)
 
 
-def invert_slope(d: np.ndarray) -> np.ndarray:
-    """Derivative of `invert`, to carry a standard deviation back."""
-    step = 0.05
-    return (invert(d + step) - invert(d - step)) / (2 * step)
+def inverse_slope(nu: Tensor) -> Tensor:
+    """Derivative of `invert` where the signal is nu >= 0, in units of sigma: how much it magnifies an error."""
+    return _look_up(nu, "slope")
+
+
+# ---- tables with even steps: no search, on any device ----
+
+
+def _look_up(values: Tensor, name: str) -> Tensor:
+    """Linear between the entries of the table, and beyond its end."""
+    table, rises, step = _even_table(name, values.device)
+    place = values / step
+    index = place.int().clamp_(0, len(table) - 1)
+    flat = index.flatten()
+    below, rise = (torch.index_select(t, 0, flat).reshape(values.shape) for t in (table, rises))
+    return torch.addcmul(below, rise, place.sub_(index))
+
+
+@lru_cache(maxsize=16)
+def _even_table(name: str, device: torch.device) -> tuple[Tensor, Tensor, float]:
+    """Values, the rise from each to the next, and the step between them; from the last on the slope stays."""
+    nu, e, f = _tables()
+    if name == "stabilise":
+        values, last = f, STEP
+    elif name == "expected":
+        values, last = e, STEP
+    elif name == "slope":
+        near = [np.interp(e + shift, e, nu, right=nu[-1] + shift) for shift in (SLOPE_STEP, -SLOPE_STEP)]
+        values, last = (near[0] - near[1]) / (2 * SLOPE_STEP), 0.0
+    else:
+        values, last = np.interp(np.arange(0, np.sqrt(e[-1]) + ROOT_STEP, ROOT_STEP), np.sqrt(e), nu), 0.0
+    step = ROOT_STEP if name == "invert" else STEP
+    rises = np.append(np.diff(values), last)
+    return to_tensor(values).to(device), to_tensor(rises).to(device), step

@@ -78,10 +78,9 @@ class VolumePass:
 
     def _in_unit(self, rows: slice, values: Tensor) -> np.ndarray:
         """Slices `rows`, (N, J, I), in the scan's unit, from the network's (N, 1, J, I)."""
-        inside = to_array(values)[:, 0]
         if not self.magnitude:
-            return inside
-        return (rician.restore(inside) * _wide(self.levels[rows])).astype(np.float32)
+            return to_array(values[:, 0])
+        return to_array(rician.restore(values[:, 0]) * to_tensor(_wide(self.levels[rows])))
 
     def uncertainty(self, estimate: np.ndarray, progress: Progress, cancelled: Callable[[], bool]) -> np.ndarray:
         """Standard deviation of x_0 given x_d, (K, J, I), in the scan's unit."""
@@ -103,40 +102,34 @@ class VolumePass:
             yield rows
             progress(stage, before + rows.stop, total or count)
 
-    def _planes(self, rows: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """For slices `rows`: the stack (N, C, J, I) that the network reads, levels (N,) or (N, J, I), sigma_data
-        (N,).
+    def _tensors(self, rows: slice) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
+        """For slices `rows`, what the network reads: images (N, 1, J, I), levels (N,) or (N, 1, J, I), the slices
+        beside and the other contrasts (N, A, J, I), sigma_data (N,).
         """
         first, last = max(rows.start - 1, 0), min(rows.stop + 1, len(self.voxels))
         levels = self.levels[first:last]
-        block = filled(self.voxels[first:last], levels, first, self.magnitude)
+        block = to_tensor(filled(self.voxels[first:last], levels, first, self.magnitude))
         if self.magnitude:
-            block = rician.stabilise(np.abs(block) / _wide(levels)).astype(np.float32)
-        own = slice(rows.start - first, rows.stop - first)
+            block = rician.stabilise(block.abs_().div_(to_tensor(_wide(levels))))
+        own = range(rows.start - first, rows.stop - first)
         near = 2 * self.neighbours
-        shape = (own.stop - own.start, 1 + near + len(self.contrasts), *block.shape[1:])
-        stack = np.zeros(shape, dtype=np.float32)
-        stack[:, 0] = block[own]
-        for n in range(len(stack)):
-            beside = (own.start + n - 1, own.start + n + 1) if near and self.found.independent_slices else ()
-            for channel, k in enumerate(beside, 1):
-                if 0 <= k < len(block):
-                    stack[n, channel] = block[k]
-            for channel, other in enumerate(self.contrasts, 1 + near):
-                stack[n, channel] = other[rows.start + n]
-        source, level = self.voxels[rows], levels[own]
+        aux = torch.zeros(len(own), near + len(self.contrasts), *block.shape[1:])
+        if near and self.found.independent_slices:
+            for channel, shift in enumerate((-1, 1)):
+                for n, k in enumerate(own):
+                    if 0 <= k + shift < len(block):
+                        aux[n, channel] = block[k + shift]
+        for channel, other in enumerate(self.contrasts, near):
+            aux[:, channel] = to_tensor(other[rows])
+        source, level = self.voxels[rows], levels[own.start : own.stop]
         power = np.square(source).mean(axis=(1, 2))
         noise = np.square(level) if level.ndim == 1 else np.square(level).mean(axis=(1, 2))
         sigma_data = np.sqrt(np.maximum(power - (2 if self.magnitude else 1) * noise, 0))
+        images = block[own.start : own.stop, None]
+        beside = aux if aux.shape[1] else None
         if self.magnitude:
-            return stack, np.ones(len(stack), dtype=np.float32), sigma_data / np.sqrt(noise)
-        return stack, level, sigma_data
-
-    def _tensors(self, rows: slice) -> tuple[Tensor, Tensor, Tensor | None, Tensor]:
-        stack, level, sigma_data = self._planes(rows)
-        x = to_tensor(stack)
-        sigma = to_tensor(level if level.ndim == 1 else level[:, None])
-        return x[:, :1], sigma, x[:, 1:] if x.shape[1] > 1 else None, to_tensor(sigma_data)
+            return images, torch.ones(len(own)), beside, to_tensor(sigma_data / np.sqrt(noise))
+        return images, to_tensor(level if level.ndim == 1 else level[:, None]), beside, to_tensor(sigma_data)
 
     def _uncertainty_of_slices(self, rows: slice, estimate: np.ndarray, generator: torch.Generator) -> np.ndarray:
         """Standard deviation of x_0 given x_d, (N, J, I), in the scan's unit.
@@ -158,12 +151,12 @@ class VolumePass:
             step = PROBE_STEP * level * z
             total += z * (run(x + step) - run(x - step)) / (2 * PROBE_STEP * level)
         mean = torch.nn.functional.avg_pool2d(total / PROBES, 5, stride=1, padding=2, count_include_pad=False)
-        deviation = to_array((mean.clamp(min=0, max=1).sqrt() * level)[:, 0])
+        deviation = (mean.clamp(min=0, max=1).sqrt() * level)[:, 0]
         if self.magnitude:
             # The slope of the inverse carries a deviation from the stabilised domain to the scan's.
-            wide = _wide(self.levels[rows])
-            deviation = (deviation * rician.invert_slope(rician.expected(estimate / wide)) * wide).astype(np.float32)
-        return deviation
+            wide = to_tensor(_wide(self.levels[rows]))
+            deviation = deviation * rician.inverse_slope(to_tensor(estimate) / wide) * wide
+        return to_array(deviation)
 
 
 def _wide(levels: np.ndarray) -> np.ndarray:

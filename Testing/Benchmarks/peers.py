@@ -13,8 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
+from torch import Tensor
 
 from C2SCore import rician
+from C2SCore.tensors import to_array, to_tensor
 from C2SCore.writing import atomic
 
 FADED = "BM3D, stabilised, our inverse"  # the one of this program, which fades dark signals to 0; beyond the literature
@@ -42,7 +44,11 @@ def bm3d_of_spectrum(volume: np.ndarray, sigma: float, power: np.ndarray) -> np.
 
 def bm3d_of_stabilised(volume: np.ndarray, sigma: float) -> np.ndarray:
     """BM3D after our stabilising transform for Rician noise; the result is still in the transform's domain."""
-    return bm3d(rician.stabilise(np.abs(volume) / sigma), 1.0)
+    return bm3d(_tabled(rician.stabilise, np.abs(volume) / sigma), 1.0)
+
+
+def _tabled(function: Callable[[Tensor], Tensor], values: np.ndarray) -> np.ndarray:
+    return to_array(function(to_tensor(values)))
 
 
 def bm4d(volume: np.ndarray, sigma: float) -> np.ndarray:
@@ -141,6 +147,6 @@ def bm3d_ways(volume: np.ndarray, sigma: float, kind: str, cache: Cache) -> dict
     found = {"BM3D": cache.apply("bm3d", bm3d, volume, sigma)}
     if kind == "rician":
         stable = cache.apply("bm3d-stabilised", bm3d_of_stabilised, volume, sigma)
-        found["BM3D, stabilised"] = (rician.invert(stable) * sigma).astype(np.float32)
-        found[FADED] = (rician.restore(stable) * sigma).astype(np.float32)
+        found["BM3D, stabilised"] = _tabled(rician.invert, stable) * np.float32(sigma)
+        found[FADED] = _tabled(rician.restore, stable) * np.float32(sigma)
     return found
