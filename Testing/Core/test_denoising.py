@@ -454,3 +454,12 @@ def test_a_window_over_k_space_is_no_filtered_tissue() -> None:
     result = denoise(np.abs(scan).astype(np.float32), load("default"))
     assert result.sigma == pytest.approx(alone.real.std(), rel=0.15)
     assert not any("empty space" in text for text in result.warnings)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@pytest.mark.parametrize("noise", ["gaussian", "rician"])
+def test_a_gpu_gives_what_the_processor_gives(noise: str) -> None:
+    scan = np.abs(noisy(phantom((6, 128, 128)), 60.0))
+    one, other = (denoise(scan, load("default"), Options(sigma=60.0, noise=noise, device=d)) for d in ("cpu", "cuda"))
+    assert (one.device, other.device) == ("cpu", "cuda")
+    assert np.abs(one.denoised - other.denoised).mean() < 0.02 * 60.0
