@@ -25,6 +25,7 @@ from C2SCore.device import choose_device
 from C2SCore.errors import Cancelled, UserError
 from C2SCore.events import Curve, Log, Message, Preview, Progress
 from C2SCore.feeding import Feeder, threads_for
+from C2SCore.inference import out_of_memory
 from C2SCore.measuring import Cache
 from C2SCore.model import Model, load, save
 from C2SCore.objective import recipe_loss, validation_set
@@ -200,7 +201,12 @@ class _Run:
                             self.store(folder.state)
                         raise Cancelled
                     break
-                self.advance(*feeder.get(self.step))
+                try:
+                    self.advance(*feeder.get(self.step))
+                except (RuntimeError, MemoryError) as error:
+                    if out_of_memory(error):
+                        raise UserError(_too_large(self.device, config)) from error
+                    raise
                 now = time.monotonic()
                 self.elapsed, clock = self.elapsed + now - clock, now
                 ended = self.fraction() >= 1
@@ -355,6 +361,13 @@ class _Run:
         return dataclasses.replace(
             self.card, quality=quality | {"minutes": round(self.elapsed / 60, 2), "device": self.device.type}
         )
+
+
+def _too_large(device: torch.device, config: TrainConfig) -> str:
+    return (
+        f"The memory of {device} did not suffice for {config.batch} patches of {config.patch} pixels at a time. Close "
+        "other programs or choose the processor (cpu), and resume, or start anew with a smaller batch or patch."
+    )
 
 
 def _schedule(step: int, fraction: float, warm_up: int) -> float:

@@ -215,6 +215,28 @@ def test_a_loss_that_is_not_finite_ends_it_and_is_not_saved(tmp_path: Path, monk
     assert facts["step"] == 2
 
 
+def test_memory_that_ends_is_said_with_the_way_out_and_the_training_can_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, calls, recipe_loss = tmp_path / "m.safetensors", 0, training.recipe_loss
+
+    def hungry(*given: Any) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls > 3:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return recipe_loss(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "recipe_loss", hungry)
+        with pytest.raises(UserError, match="4 patches of 32 pixels"):
+            train(_cases(), TINY, out)
+    assert not out.exists()
+    train(_cases(), TINY, out, resume=True)
+    whole = train(_cases(), TINY, tmp_path / "whole.safetensors")
+    assert all(torch.equal(value, _weights(whole)[name]) for name, value in _weights(out).items())
+
+
 def test_a_fine_tuning_is_resumed_without_the_model_that_it_began_with(tmp_path: Path) -> None:
     first = train(_cases(), TINY, tmp_path / "a.safetensors")
     recipe, seen = TINY.replace(initial=str(first)), 0
