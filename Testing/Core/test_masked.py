@@ -81,7 +81,7 @@ def test_level_of_a_masked_scan_is_that_of_the_whole() -> None:
         calibration.measure(v.astype(np.float32), None, "gaussian", passes).sigma
         for v in (scan, np.where(mask, scan, 0))
     )
-    assert abs(cut / whole - 1) < 0.06
+    assert abs(cut / whole - 1) < 0.1
 
 
 def test_a_level_is_measured_where_hardly_any_tissue_is_left() -> None:
