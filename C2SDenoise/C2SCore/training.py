@@ -40,6 +40,7 @@ from C2SCore.state import (
     restore_optimizer,
     save_state,
 )
+from C2SCore.traincard import drafted
 
 LOOKS = 20  # at least so many validations in a training, however slow the machine
 LOOK_STEPS = 5  # but never closer than this because of `LOOKS`: a validation costs about as much as a step
@@ -83,7 +84,7 @@ def train(
         for warning in guidance.warnings([_seen(case) for case in cases], config.to_dict()) if not resume else ():
             emit(Log(warning))
         saved = load_state(claimed.state) if resume else None
-        run = _Run(cases, config, target, initial, _card(card or {}, cases, config, out), saved)
+        run = _Run(cases, config, target, initial, drafted(card or {}, cases, config, out), saved)
         run.loop(claimed, emit, cancelled, paused)
         return save(out, run.denoiser, run.final_card(), run.best)
 
@@ -374,33 +375,3 @@ def _schedule(step: int, fraction: float, warm_up: int) -> float:
     """Learning rate factor: a linear warm-up in steps, then half a cosine down to 1 % over the budget."""
     rise = min(1.0, (step + 1) / (warm_up + 1))
     return rise * (0.01 + 0.99 * (1 + math.cos(math.pi * min(fraction, 1.0))) / 2)
-
-
-def _card(given: dict[str, Any], cases: Sequence[Case], config: TrainConfig, out: Path) -> Card:
-    """What the data say, over which the caller's own words go."""
-    sigmas = np.concatenate([case.sigmas / case.signal for case in cases])
-    if config.levels.density == "range":
-        span = (max(config.levels.sigma_range[0], float(sigmas.min())), config.levels.sigma_range[1])
-    else:
-        span = (float(sigmas.min()), float(sigmas.max() * math.hypot(1, config.levels.tau_max)))
-    coloured = sum(not case.spectrum.white for case in cases)
-    facts: dict[str, Any] = {
-        "name": out.stem,
-        "trained_on": tuple(case.name for case in cases),
-        "slices": sum(len(case.slices) for case in cases),
-        "sigma_range": span,
-        "intensity_range": (
-            min(case.span[0] for case in cases),
-            max(case.span[1] for case in cases),
-        ),
-        "noise": f"spectrum {config.noise.spectrum}: {coloured} of {len(cases)} scans band-limited; "
-        + _words(config.noise),
-        "loss": f"GDSM: {_words(config.loss)}; levels: {_words(config.levels)}",
-        # Shared with the model: the folders of whoever trained it are nobody's business.
-        "config": config.to_dict() | {"initial": Path(config.initial).name},
-    }
-    return Card(**(facts | given))
-
-
-def _words(settings: Any) -> str:
-    return ", ".join(f"{name} {value}" for name, value in dataclasses.asdict(settings).items())
