@@ -261,6 +261,21 @@ def test_study_of_thickness(script, tmp_path):
     assert np.allclose(study.thicker(ramp, 2.5).ravel(), [0.8, 3.2, 5.8, 8.2])
 
 
+def test_study_of_ghosts(script, model_file, tmp_path, fast_peers):
+    study = script("study_ghosts")
+    study.main(["--out", str(tmp_path), "--slices", "2", "--contrasts", "3", "--model", str(model_file)])
+    cells = read(tmp_path, "study_ghosts")["cells"]
+    assert {(c["kind"], c["noise"]) for c in cells} == {
+        (k, n) for k in ("ghost", "discs") for n in ("gaussian", "rician")
+    }
+    assert all(-0.5 < kept < 2 for c in cells for kept in c["kept"].values())
+    clean = np.zeros((2, 96, 96), dtype=np.float32)
+    clean[:, 40:60, 40:60] = 100.0
+    ghost, discs = (study.laid_into(clean, kind, 5.0) for kind in ("ghost", "discs"))
+    assert np.median(ghost[ghost > 0]) == pytest.approx(5.0) and not ghost[:, 36:64, 36:64].any()
+    assert set(np.unique(discs)) == {0.0, 5.0} and not discs[:, 36:64, 36:64].any()
+
+
 def test_study_of_a_pair(script, model_file, tmp_path, fast_peers):
     script("study_pair").main(["--out", str(tmp_path), "--side", "64", "--slices", "4", "--model", str(model_file)])
     values = read(tmp_path, "study_pair")
