@@ -80,10 +80,14 @@ def _kept(change: np.ndarray, faint: np.ndarray) -> float:
     return float((change * faint).sum(dtype=np.float64) / np.square(faint, dtype=np.float64).sum())
 
 
+def _percent(part: float) -> str:
+    return f"{round(part, 2) + 0.0:.0%}"  # no "-0%"
+
+
 def _text(values: dict[str, Any]) -> str:
     cells = values["cells"]
     rows = [
-        (f"{c['kind']}, {c['noise']}, {c['contrast']:g}", f"{c['kept']['ours']:.0%}", f"{c['kept']['BM3D']:.0%}")
+        (f"{c['kind']}, {c['noise']}, {c['contrast']:g}", _percent(c["kept"]["ours"]), _percent(c["kept"]["BM3D"]))
         for c in cells
     ]
     shown = []
@@ -91,15 +95,16 @@ def _text(values: dict[str, Any]) -> str:
         for noise in ("gaussian", "rician"):
             found = [c for c in cells if (c["kind"], c["noise"]) == (kind, noise)]
             kept = ", ".join(
-                f"{c['kept']['ours']:.0%} (BM3D {c['kept']['BM3D']:.0%}) at {c['contrast']:g} sigma" for c in found
+                f"{_percent(c['kept']['ours'])} (BM3D {_percent(c['kept']['BM3D'])}) at {c['contrast']:g} sigma"
+                for c in found
             )
             shown.append(f"Of {kind}, {noise} noise, ours keeps {kept}.")
     return "\n\n".join(
         [
             "# What is faint in empty space",
             f"{values['scan']}, {values['slices']} slices, SNR {values['snr']:g}, true sigma, model {values['model']}. "
-            f"Part of the contrast kept of a ghost (its median in units of sigma) and of discs of {DIAMETER} pixels. Under "
-            "Rician noise BM3D is stabilised, too.",
+            f"Part of the contrast kept of a ghost (its median in units of sigma) and of discs of {DIAMETER} pixels. "
+            "Under Rician noise BM3D is stabilised, too.",
             common.table(("what, noise, contrast over sigma", "ours", "BM3D"), rows),
             "## What it shows",
             " ".join(shown),
