@@ -95,9 +95,9 @@ def measure(volume: np.ndarray, given: np.ndarray | None, kind: str, passes: Sli
         shape = refined_shape(shown, clear, sigma, shape, spectrum, magnitude, passes)
         sigma = refine(shown, clear, sigma, shape, spectrum, magnitude, passes)
     if passes is not None:
-        # A magnitude's empty space shows nothing but noise, and the stabilising transform hinges on it; but ghosts,
-        # or tissue whose noise is another, make it speak for itself alone.
-        empty = noise.background_sigma(part, mask) if magnitude and shape is None else 0.0
+        # Empty space shows nothing but noise, and the stabilising transform hinges on it; but ghosts, or tissue whose
+        # noise is another, make it speak for itself alone.
+        empty = noise.background_sigma(part, mask, magnitude) if shape is None else 0.0
         trusted = AGREES[0] < empty / sigma < AGREES[1]
         sigma = empty if trusted else MODEST * sigma
     if given is not None:

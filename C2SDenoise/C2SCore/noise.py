@@ -24,6 +24,7 @@ FEWEST_EMPTY = 500  # voxels
 DARK = 3.0  # of sigma: mean over 5 x 5 pixels, above which hardly any value of Gaussian noise is negative
 FEWEST_NEGATIVE = 12  # values that would be expected
 CLIPPED = 0.3  # share of them that may be 0
+NEGATIVE = (0.3, 0.6)  # share of the values in empty space that are negative, where noise goes both ways
 RAYLEIGH_MEDIAN = 1.1774  # of sigma
 NOISY = 0.1  # of the largest noise power, down to which a frequency still has noise
 
@@ -171,21 +172,23 @@ def _lacks_negative(volume: np.ndarray, sigma: float) -> bool:
     return expected > FEWEST_NEGATIVE and int(np.count_nonzero(few[inside] == 0)) < CLIPPED * expected
 
 
-def background_sigma(volume: np.ndarray, mask: np.ndarray) -> float:
-    """sigma from the empty space of a magnitude image (K, J, I), where noise is Rayleigh distributed; 0 if there is
-    none.
+def background_sigma(volume: np.ndarray, mask: np.ndarray, magnitude: bool = True) -> float:
+    """sigma from the empty space of (K, J, I), where the noise of a magnitude image is Rayleigh distributed and that of
+    any other goes both ways; 0 if there is no such space.
     """
     few, away = _away(volume, mask)
     part = volume[few]
     power = box_mean(np.square(part), 9)
-    sigma = math.inf
+    sigma, values = math.inf, part[:0]
     # Dark tissue, as skin where fat is suppressed, is no foreground, but it shines more than noise does.
     for _ in range(EMPTY_ROUNDS):
-        values = part[away & (power < EMPTY * 2 * sigma**2)]
+        values = part[away & (power < EMPTY * (2 if magnitude else 1) * sigma**2)]
         if values.size < FEWEST_EMPTY:
             return 0.0
-        sigma = float(np.median(values)) / RAYLEIGH_MEDIAN
-    return sigma
+        middle = float(np.median(values))
+        sigma = middle / RAYLEIGH_MEDIAN if magnitude else 1.4826 * float(np.median(np.abs(values - middle)))
+    both_ways = NEGATIVE[0] < float((values < 0).mean()) < NEGATIVE[1]
+    return sigma if magnitude or both_ways else 0.0
 
 
 def _background(volume: np.ndarray, mask: np.ndarray) -> np.ndarray:

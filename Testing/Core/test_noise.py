@@ -108,6 +108,13 @@ def test_level_from_empty_space() -> None:
     assert background_sigma(volume, np.ones(volume.shape, dtype=bool)) == 0
 
 
+def test_level_from_empty_space_whose_noise_goes_both_ways() -> None:
+    volume, magnitude = _noisy(10.0), _noisy(10.0, rician=True)
+    assert background_sigma(volume, foreground(volume), magnitude=False) == pytest.approx(10.0, rel=0.02)
+    assert background_sigma(magnitude, foreground(magnitude), magnitude=False) == 0
+    assert background_sigma(np.maximum(volume, 0), foreground(volume), magnitude=False) == 0  # clipped
+
+
 def test_dark_skin_is_not_taken_for_empty_space() -> None:
     clean = _phantom()
     rows, columns = np.mgrid[:128, :128] - 64
