@@ -24,7 +24,8 @@ FEWEST_EMPTY = 500  # voxels
 DARK = 3.0  # of sigma: mean over 5 x 5 pixels, above which hardly any value of Gaussian noise is negative
 FEWEST_NEGATIVE = 12  # values that would be expected
 CLIPPED = 0.3  # share of them that may be 0
-NEGATIVE = (0.3, 0.6)  # share of the values in empty space that are negative, where noise goes both ways
+NEGATIVE = (0.2, 0.6)  # share of the values in empty space that are negative, where noise goes both ways
+LOPSIDED = 0.04  # of the quartiles' distance: by how much more the upper may be away from the median; Rayleigh: 0.076
 RAYLEIGH_MEDIAN = 1.1774  # of sigma
 NOISY = 0.1  # of the largest noise power, down to which a frequency still has noise
 
@@ -186,9 +187,18 @@ def background_sigma(volume: np.ndarray, mask: np.ndarray, magnitude: bool = Tru
         if values.size < FEWEST_EMPTY:
             return 0.0
         middle = float(np.median(values))
-        sigma = middle / RAYLEIGH_MEDIAN if magnitude else 1.4826 * float(np.median(np.abs(values - middle)))
-    both_ways = NEGATIVE[0] < float((values < 0).mean()) < NEGATIVE[1]
-    return sigma if magnitude or both_ways else 0.0
+        if magnitude:
+            sigma = middle / RAYLEIGH_MEDIAN
+        else:
+            sigma = 1.4826 * float(np.median(np.abs(values - middle)))
+            power = box_mean(np.square(part - middle), 9)
+    return sigma if magnitude or _both_ways(values) else 0.0
+
+
+def _both_ways(values: np.ndarray) -> bool:
+    """Whether values in empty space are those of Gaussian noise, and not of a magnitude that was shifted."""
+    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
+    return bool(NEGATIVE[0] < (values < 0).mean() < NEGATIVE[1] and low + high - 2 * middle < LOPSIDED * (high - low))
 
 
 def _background(volume: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -113,6 +113,8 @@ def test_level_from_empty_space_whose_noise_goes_both_ways() -> None:
     assert background_sigma(volume, foreground(volume), magnitude=False) == pytest.approx(10.0, rel=0.02)
     assert background_sigma(magnitude, foreground(magnitude), magnitude=False) == 0
     assert background_sigma(np.maximum(volume, 0), foreground(volume), magnitude=False) == 0  # clipped
+    assert background_sigma(magnitude - 10, foreground(magnitude), magnitude=False) == 0  # shifted
+    assert background_sigma(volume + 5, foreground(volume), magnitude=False) == pytest.approx(10.0, rel=0.03)
 
 
 def test_dark_skin_is_not_taken_for_empty_space() -> None:
