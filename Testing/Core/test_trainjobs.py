@@ -105,7 +105,7 @@ def test_a_slow_method_is_measured_alike_on_fewer_patches():
     asked: list[int] = []
     left = noise_left_by(lambda plane, sigma: 0.97 * plane, [case], [], 1e9, lambda: asked.append(1))
     assert len(left) == len(asked) == PATCHES
-    assert left == pytest.approx(noise_left(Stub(0.97), [case], [], torch.device("cpu")), abs=0.08)
+    assert left == pytest.approx(noise_left(Stub(0.97), [case], [], torch.device("cpu")), abs=0.1)
     assert noise_left_by(lambda plane, sigma: plane, [case], [], 0.0) == pytest.approx(np.ones(FEWEST), abs=0.1)
 
 
