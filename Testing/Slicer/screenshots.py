@@ -96,7 +96,9 @@ def main(scan: str, folder: Path) -> None:
     wait_for_noise(bench, widget)
     panel(bench, widget, folder, "done")
     slices(bench, folder)
-    widget.panel._worker.started and bench.click(widget.ui.applyButton)
+    bench.click(widget.ui.applyButton)
+    # A job that its worker died of before it had begun is given to another; one that had begun is not.
+    bench.wait_until(lambda: (widget.panel.run.fraction or 0) > 0.3, 120)
     widget.panel._worker._process.kill()  # what the system does when memory runs out
     bench.wait_until(lambda: widget.panel.run.finished, 60)
     panel(bench, widget, folder, "failed")
