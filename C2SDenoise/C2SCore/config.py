@@ -118,7 +118,7 @@ class TrainConfig:
             _check(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("learning_rate", "fine_tune", "gradient_clip", "checkpoint_every"):
             _check(getattr(self, name) > 0, name, getattr(self, name), "above 0")
-        for name in ("minutes", "warm_up", "weight_decay"):
+        for name in ("minutes", "warm_up", "weight_decay", "seed"):
             _check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         for name in ("neighbour_dropout", "contrast_jitter", "lesions", "ghosts", "background", "ema"):
             _check(0 <= getattr(self, name) <= 1, name, getattr(self, name), "between 0 and 1")

@@ -497,6 +497,8 @@ def test_recipes_that_come_with_the_program_are_valid_and_survive_yaml(tmp_path:
         ({"levels": {"tau_min": 2.0, "tau_max": 1.0}}, "below levels.tau_max"),
         ({"patch": 63}, "multiple of 8"),
         ({"learning_rate": -1.0}, "above 0"),
+        ({"ghosts": 2.0}, "between 0 and 1"),
+        ({"seed": -1}, "0 or more"),
         ({"noise": 3}, "group of settings"),
         ({"noise": {"known": {"*": 7.0}}}, "between 0 and 1"),
     ],
