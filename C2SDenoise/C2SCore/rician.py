@@ -112,7 +112,9 @@ def _even_table(name: str, device: torch.device) -> tuple[Tensor, Tensor, float]
         near = [np.interp(e + shift, e, nu, right=nu[-1] + shift) for shift in (SLOPE_STEP, -SLOPE_STEP)]
         values, last = (near[0] - near[1]) / (2 * SLOPE_STEP), 0.0
     else:
-        values, last = np.interp(np.arange(0, np.sqrt(e[-1]) + ROOT_STEP, ROOT_STEP), np.sqrt(e), nu), 0.0
+        roots = np.arange(0, np.sqrt(e[-1]) + ROOT_STEP, ROOT_STEP)
+        beyond = nu[-1] + np.maximum(roots**2 - e[-1], 0)  # of the last one, which lies behind the end
+        values, last = np.where(roots**2 < e[-1], np.interp(roots, np.sqrt(e), nu), beyond), 0.0
     step = ROOT_STEP if name == "invert" else STEP
     rises = np.append(np.diff(values), last)
     return to_tensor(values).to(device), to_tensor(rises).to(device), step
