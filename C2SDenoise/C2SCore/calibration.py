@@ -1,6 +1,6 @@
 """What is measured of a volume before it is denoised: level, kind and spectrum of its noise.
 
-Each is first measured without a model (noise.py, noisemap.py, spectrum.py), then with one (refining.py).
+Each is first measured without a model (noise.py, emptyspace.py, noisemap.py, spectrum.py), then with one (refining.py).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from C2SCore import noise
+from C2SCore.emptyspace import EmptySpace
 from C2SCore.inference import SlicePass
 from C2SCore.masked import beside_a_cut, filled
 from C2SCore.noisemap import noise_shape
@@ -87,7 +88,8 @@ def measure(volume: np.ndarray, given: np.ndarray | None, kind: str, passes: Sli
         if shape is not None and signal > MAPPED_SNR * sigma:
             shape = None
             sigma = refine(shown, clear, sigma, None, spectrum, False, passes)
-    magnitude = kind == "rician" or (kind == "auto" and noise.is_magnitude(part, mask, sigma))
+    empty = EmptySpace(part, mask)
+    magnitude = kind == "rician" or (kind == "auto" and noise.is_magnitude(part, empty, sigma))
     if passes is not None and magnitude:
         shown = filled(part, np.full(len(part), sigma, dtype=np.float32), 0, True, rows)
         sigma = refine(shown, clear, sigma, shape, spectrum, True, passes)
@@ -97,23 +99,22 @@ def measure(volume: np.ndarray, given: np.ndarray | None, kind: str, passes: Sli
     if passes is not None:
         # Empty space shows nothing but noise, and the stabilising transform hinges on it; but ghosts, or tissue whose
         # noise is another, make it speak for itself alone.
-        empty = noise.background_sigma(part, mask, magnitude) if shape is None else 0.0
-        trusted = AGREES[0] < empty / sigma < AGREES[1]
-        sigma = empty if trusted else MODEST * sigma
+        seen = empty.sigma(magnitude) if shape is None else 0.0
+        sigma = seen if AGREES[0] < seen / sigma < AGREES[1] else MODEST * sigma
     if given is not None:
         levels = np.broadcast_to(given, (len(volume),)) if given.ndim == 0 else given
     else:
         # Where fine anatomy pushed the first estimate up, it would do so differently in every slice.
         levels = sigma * (relative if estimate < TRUSTED * sigma else np.ones(len(volume)))
-    empty = noise.background_sigma(part, mask) if passes is not None and kind == "auto" and not magnitude else 0.0
-    far = empty > FAR * sigma and noise.is_magnitude(part, mask, empty)
+    rayleigh = empty.sigma() if passes is not None and kind == "auto" and not magnitude else 0.0
+    far = rayleigh > FAR * sigma and noise.is_magnitude(part, empty, rayleigh)
     levels = np.ascontiguousarray(levels, dtype=np.float32)
     if shape is not None:
         plane = shape.astype(np.float32)
         # In a large volume, one plane stands for all: no further copy of its size.
         even = bool(np.ptp(levels) == 0)
         levels = np.broadcast_to(levels[0] * plane, volume.shape) if even else levels[:, None, None] * plane
-    return Measured(sigma, estimate, signal, levels, magnitude, spectrum, independent, empty if far else 0.0)
+    return Measured(sigma, estimate, signal, levels, magnitude, spectrum, independent, rayleigh if far else 0.0)
 
 
 def _level_and_spectrum(

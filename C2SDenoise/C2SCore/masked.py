@@ -23,8 +23,11 @@ def cut_away(slices: np.ndarray) -> np.ndarray:
     """Where slices (K, J, I) were cut away, bool: zeros that fill at least a square, which may go on beyond the
     border of the image.
     """
+    zero = slices == 0
+    if not zero.any():
+        return zero
     margin = (SMALLEST - 1, SMALLEST - 1)
-    zero = np.pad(slices == 0, ((0, 0), margin, margin), mode="edge")
+    zero = np.pad(zero, ((0, 0), margin, margin), mode="edge")
     squares = _along(_along(zero, 1, np.logical_and), 2, np.logical_and)
     if not squares.any():
         return np.zeros(slices.shape, dtype=bool)

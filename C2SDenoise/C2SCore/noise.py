@@ -11,22 +11,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from C2SCore.masked import beside_a_cut, cut_away, is_masked
+from C2SCore.emptyspace import EmptySpace
+from C2SCore.masked import beside_a_cut, is_masked
 from C2SCore.spectrum import BINS, Spectrum, estimate_spectrum
 from C2SCore.tissue import WINDOW, box_mean, foreground, thickest
 
 QUANTILE = 0.1  # of the squares, flattest first, that decide
 REPEATED_PAIRS = 4
-BACKGROUND_SLICES = 12  # that tell magnitudes from additive noise
-EMPTY = 1.4  # mean square of 9 x 9 pixels over that of noise alone, from which space is not empty
-EMPTY_ROUNDS = 5
-FEWEST_EMPTY = 500  # voxels
+DARK_SLICES = 12  # in which dark tissue is looked for
 DARK = 3.0  # of sigma: mean over 5 x 5 pixels, above which hardly any value of Gaussian noise is negative
 FEWEST_NEGATIVE = 12  # values that would be expected
 CLIPPED = 0.3  # share of them that may be 0
-NEGATIVE = (0.2, 0.6)  # share of the values in empty space that are negative, where noise goes both ways
-LOPSIDED = 0.04  # of the quartiles' distance: by how much more the upper may be away from the median; Rayleigh: 0.076
-RAYLEIGH_MEDIAN = 1.1774  # of sigma
 NOISY = 0.1  # of the largest noise power, down to which a frequency still has noise
 
 
@@ -137,82 +132,25 @@ def repeated_sigma(frames: Sequence[np.ndarray]) -> float:
     return min((sigma for sigma in found if sigma > 0), default=math.inf)
 
 
-def is_magnitude(volume: np.ndarray, mask: np.ndarray, sigma: float) -> bool:
-    """Whether the background looks like the magnitude of complex noise (Rayleigh: mean 1.25 sigma, spread 0.655 sigma,
-    nothing negative), or, where it was cut away, whether dark tissue lacks the negative values that Gaussian noise
-    would have there.
+def is_magnitude(volume: np.ndarray, empty: EmptySpace, sigma: float) -> bool:
+    """Whether the noise of (K, J, I), of level `sigma`, is that of a magnitude: its `empty` space tells, or, where that
+    was cut away, that dark tissue lacks the negative values which Gaussian noise would have there.
     """
     if sigma <= 0 or volume.min() < 0:
         return False
-    if is_masked(volume):
-        return _lacks_negative(volume, sigma)
-    values = _background(volume, mask)
-    if values.size < FEWEST_EMPTY:
-        return False
-    # Zeros beyond what rounding to whole numbers makes: the background was masked, or windowed to a range that begins
-    # above 0. Then an unknown offset is gone, and the statistics of a magnitude no longer hold.
-    whole = bool(np.all(values[:10000] == np.round(values[:10000])))
-    rounded = 1 - np.exp(-((0.5 / sigma) ** 2) / 2) if whole else 0.0
-    if (values == 0).mean() > 3 * rounded + 0.003:
-        return False
-    middle = np.median(values)
-    spread = np.quantile(values, 0.75) - np.quantile(values, 0.25)
-    # Rayleigh: median 1.177 sigma, interquartile range 0.906 sigma.
-    return bool(0.7 < middle / (RAYLEIGH_MEDIAN * sigma) < 1.4 and 0.6 < spread / (0.906 * sigma) < 1.6)
+    return _lacks_negative(volume, sigma) if is_masked(volume) else empty.is_magnitude(sigma)
 
 
 def _lacks_negative(volume: np.ndarray, sigma: float) -> bool:
     """Whether tissue in a masked `volume` (K, J, I) without negative values is too dark for Gaussian noise. Values that
     were clipped are zeros.
     """
-    few = volume[:: max(1, len(volume) // BACKGROUND_SLICES)]
+    few = volume[:: max(1, len(volume) // DARK_SLICES)]
     inside = ~beside_a_cut(few, 5)
     mean = box_mean(few, 5)[inside]
     dark = mean[mean < DARK * sigma] / (math.sqrt(2) * sigma)
     expected = sum(map(math.erfc, dark.tolist())) / 2
     return expected > FEWEST_NEGATIVE and int(np.count_nonzero(few[inside] == 0)) < CLIPPED * expected
-
-
-def background_sigma(volume: np.ndarray, mask: np.ndarray, magnitude: bool = True) -> float:
-    """sigma from the empty space of (K, J, I), where the noise of a magnitude image is Rayleigh distributed and that of
-    any other goes both ways; 0 if there is no such space.
-    """
-    few, away = _away(volume, mask)
-    part = volume[few]
-    power = box_mean(np.square(part), 9)
-    sigma, values = math.inf, part[:0]
-    # Dark tissue, as skin where fat is suppressed, is no foreground, but it shines more than noise does.
-    for _ in range(EMPTY_ROUNDS):
-        values = part[away & (power < EMPTY * (2 if magnitude else 1) * sigma**2)]
-        if values.size < FEWEST_EMPTY:
-            return 0.0
-        middle = float(np.median(values))
-        if magnitude:
-            sigma = middle / RAYLEIGH_MEDIAN
-        else:
-            sigma = 1.4826 * float(np.median(np.abs(values - middle)))
-            power = box_mean(np.square(part - middle), 9)
-    return sigma if magnitude or _both_ways(values) else 0.0
-
-
-def _both_ways(values: np.ndarray) -> bool:
-    """Whether values in empty space are those of Gaussian noise, and not of a magnitude that was shifted."""
-    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
-    return bool(NEGATIVE[0] < (values < 0).mean() < NEGATIVE[1] and low + high - 2 * middle < LOPSIDED * (high - low))
-
-
-def _background(volume: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Voxels of some slices in empty space."""
-    few, away = _away(volume, mask)
-    return volume[few][away]
-
-
-def _away(volume: np.ndarray, mask: np.ndarray) -> tuple[slice, np.ndarray]:
-    """Some slices, and where in them one is 4 pixels and more away from the foreground `mask`, and nothing was cut
-    away, as a face is.
-    """
-    few = slice(None, None, max(1, len(mask) // BACKGROUND_SLICES))
-    return few, (box_mean(mask[few], 9) == 0) & ~cut_away(volume[few])
 
 
 def slice_correlation(volume: np.ndarray, mask: np.ndarray, spectrum: Spectrum) -> float:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import SimpleITK as sitk
+import torch
+from torch.nn import functional
+
+from C2SCore.tensors import to_array, to_tensor
 
 WINDOW = 13  # pixels: side of the squares that are averaged, unless another is asked for
 MAX_SLICES = 24
+PIXELS = 2**17  # that are averaged at a time
 
 
 def foreground(volume: np.ndarray) -> np.ndarray:
@@ -44,12 +47,13 @@ def thickest(mask: np.ndarray) -> np.ndarray:
 def box_mean(values: np.ndarray, side: int = WINDOW) -> np.ndarray:
     """Mean over side x side pixels (odd) of (K, J, I), same shape, float32."""
     pad = side // 2
-    mode: Literal["reflect", "edge"] = "reflect" if min(values.shape[1:]) > pad + 1 else "edge"
+    mode = "reflect" if min(values.shape[1:]) > pad + 1 else "replicate"
     result = np.empty(values.shape, dtype=np.float32)
-    # Slice by slice: the running sums of one stay in the processor's cache.
-    for plane, mean in zip(values, result):
-        padded = np.pad(plane, ((pad + 1, pad), (pad + 1, pad)), mode=mode)
-        sums = padded.cumsum(axis=0, dtype=np.float64)
-        sums = (sums[side:] - sums[:-side]).cumsum(axis=1)
-        mean[:] = (sums[:, side:] - sums[:, :-side]) / side**2
+    # A few slices at a time: their running sums stay in the processor's cache.
+    step = max(1, PIXELS // (values.shape[1] * values.shape[2]))
+    for first in range(0, len(values), step):
+        padded = functional.pad(to_tensor(values[first : first + step])[None], (pad + 1, pad) * 2, mode=mode)[0]
+        sums = padded.cumsum(1, dtype=torch.float64)
+        sums = (sums[:, side:] - sums[:, :-side]).cumsum(2)
+        result[first : first + step] = to_array((sums[:, :, side:] - sums[:, :, :-side]) / side**2)
     return result

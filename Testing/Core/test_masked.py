@@ -7,6 +7,7 @@ from phantom import noisy, phantom
 
 from C2SCore import calibration, denoising, model
 from C2SCore.denoising import Options, denoise
+from C2SCore.emptyspace import EmptySpace
 from C2SCore.inference import SlicePass
 from C2SCore.masked import cut_away, filled, is_masked
 from C2SCore.noise import is_magnitude
@@ -104,14 +105,16 @@ def _dark(kind: str) -> np.ndarray:
 def test_a_masked_magnitude_lacks_the_negative_values_of_dark_tissue() -> None:
     scans = {kind: _dark(kind) for kind in ("gaussian", "rician")}
     clipped = np.maximum(scans["gaussian"], 0)
-    assert {kind: is_magnitude(v, foreground(v), SIGMA) for kind, v in scans.items()} == {
+    assert {kind: is_magnitude(v, EmptySpace(v, foreground(v)), SIGMA) for kind, v in scans.items()} == {
         "gaussian": False,
         "rician": True,
     }
-    assert not is_magnitude(clipped, foreground(clipped), SIGMA)
+    assert not is_magnitude(clipped, EmptySpace(clipped, foreground(clipped)), SIGMA)
     _, _, mask = _brain()
     bright = np.where(mask, np.abs(noisy(700.0 + 0 * scans["rician"], SIGMA)), 0).astype(np.float32)
-    assert not is_magnitude(bright, foreground(bright), SIGMA)  # too bright to tell, and for it to matter
+    assert not is_magnitude(
+        bright, EmptySpace(bright, foreground(bright)), SIGMA
+    )  # too bright to tell, and for it to matter
 
 
 def test_empty_space_of_a_masked_magnitude_is_filled_as_that_of_a_magnitude() -> None:

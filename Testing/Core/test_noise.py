@@ -7,10 +7,8 @@ import pytest
 
 from C2SCore import noise
 from C2SCore.noise import (
-    background_sigma,
     estimate_sigma,
     estimate_slice_sigmas,
-    is_magnitude,
     pair_sigma,
     slice_correlation,
 )
@@ -94,46 +92,6 @@ def test_foreground_is_the_tissue() -> None:
     found = foreground(_noisy(20.0))
     assert (found & truth).sum() / (found | truth).sum() > 0.9
     assert signal_level(_noisy(10.0)) == pytest.approx(100, rel=0.05)
-
-
-def test_magnitude_is_told_from_additive_noise() -> None:
-    for rician in (False, True):
-        volume = _noisy(10.0, rician=rician)
-        assert is_magnitude(volume, foreground(volume), 10.0) is rician
-
-
-def test_level_from_empty_space() -> None:
-    volume = _noisy(10.0, rician=True)
-    assert background_sigma(volume, foreground(volume)) == pytest.approx(10.0, rel=0.02)
-    assert background_sigma(volume, np.ones(volume.shape, dtype=bool)) == 0
-
-
-def test_level_from_empty_space_whose_noise_goes_both_ways() -> None:
-    volume, magnitude = _noisy(10.0), _noisy(10.0, rician=True)
-    assert background_sigma(volume, foreground(volume), magnitude=False) == pytest.approx(10.0, rel=0.02)
-    assert background_sigma(magnitude, foreground(magnitude), magnitude=False) == 0
-    assert background_sigma(np.maximum(volume, 0), foreground(volume), magnitude=False) == 0  # clipped
-    assert background_sigma(magnitude - 10, foreground(magnitude), magnitude=False) == 0  # shifted
-    assert background_sigma(volume + 5, foreground(volume), magnitude=False) == pytest.approx(10.0, rel=0.03)
-
-
-def test_dark_skin_is_not_taken_for_empty_space() -> None:
-    clean = _phantom()
-    rows, columns = np.mgrid[:128, :128] - 64
-    around = np.hypot(rows, columns)
-    clean[:, (around > 54) & (around < 62)] = 20
-    first, second = 10 * np.random.default_rng(0).standard_normal((2, *clean.shape))
-    volume = np.hypot(clean + first, second).astype(np.float32)
-    assert background_sigma(volume, foreground(volume)) == pytest.approx(10.0, rel=0.02)
-
-
-def test_masked_or_windowed_background_is_no_magnitude() -> None:
-    volume = _noisy(10.0, rician=True)
-    mask = foreground(volume)
-    windowed = np.maximum(volume - 4, 0)
-    assert not is_magnitude(np.where(mask, volume, 0), mask, 10.0)
-    assert not is_magnitude(windowed, mask, 10.0)
-    assert is_magnitude(np.round(volume), mask, 10.0)
 
 
 def test_slices_that_share_noise_are_found() -> None:
