@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from C2SCore import files, scanjob, stopping
+from C2SCore.dicom import is_dicom
 from C2SCore.errors import UserError
 from C2SCore.images import WRITABLE, stem_of, suffix_of
 from C2SCore.jobfiles import files_of, resolved, resolved_scan
@@ -54,15 +55,18 @@ class Record:
     seconds: float = 0.0
 
 
-def output_name(path: str | Path) -> str:
-    """A file name for the result of a scan: its own, with its format where that can be written, else `.nrrd`."""
+def output_name(path: str | Path, dicom: bool = False) -> str:
+    """A file name for the result of a scan: its own, with its format where that can be written, else `.nrrd`; the name
+    of a folder for what is written as `dicom`.
+    """
     file, part = files.split_part(path)
     if file.name in ("", ".."):  # as in `.`
         file = file.resolve()
     suffix = suffix_of(file)
     known = suffix in WRITABLE or suffix in (".nhdr", ".mhd", ".h5", ".hdf5", ".dcm")
     name = stem_of(file) if known else file.name
-    return (f"{name}_{part}" if part else name) + (suffix if suffix in WRITABLE else ".nrrd")
+    name = f"{name}_{part}" if part else name
+    return name if dicom else name + (suffix if suffix in WRITABLE else ".nrrd")
 
 
 def plan(inputs: Sequence[str | Path], folder: str | Path, template: ScanJob) -> list[ScanJob]:
@@ -80,8 +84,8 @@ def plan(inputs: Sequence[str | Path], folder: str | Path, template: ScanJob) ->
     if not found:
         raise UserError(f"No scan was found in {', '.join(map(str, inputs))}; one is needed. Check the paths.")
     jobs = [
-        dataclasses.replace(template, scan=str(path), output=str(output))
-        for path, output in _with_outputs(list(found.values()))
+        dataclasses.replace(template, scan=str(path), output=str(output), dicom=_as_dicom(path, template))
+        for path, output in _with_outputs(list(found.values()), template)
     ]
     scanjob.check_together(jobs)
     return jobs
@@ -99,12 +103,18 @@ def _scans(inputs: Sequence[str | Path], results: set[str]) -> Iterator[tuple[Pa
                 yield path, Path() if place == entry else place.parent.relative_to(entry)
 
 
-def _with_outputs(found: Sequence[tuple[Path, Path]]) -> Iterator[tuple[Path, Path]]:
+def _as_dicom(path: Path, template: ScanJob) -> bool:
+    """Whether the result is to be DICOM, as the scan is."""
+    file = files.split_part(path)[0]
+    return template.dicom and (file.is_dir() or is_dicom(file))
+
+
+def _with_outputs(found: Sequence[tuple[Path, Path]], template: ScanJob) -> Iterator[tuple[Path, Path]]:
     """Scans with their outputs; where two would meet, the name tells the format of the source."""
-    counts = Counter(os.path.normcase(place / output_name(path)) for path, place in found)
+    outputs = [place / output_name(path, _as_dicom(path, template)) for path, place in found]
+    counts = Counter(map(os.path.normcase, outputs))
     taken: dict[str, Path] = {}
-    for path, place in found:
-        output = place / output_name(path)
+    for (path, place), output in zip(found, outputs):
         source = suffix_of(files.split_part(path)[0])
         if counts[os.path.normcase(output)] > 1 and source and source != suffix_of(output):
             output = place / f"{stem_of(output)}_{source[1:]}{suffix_of(output)}"
@@ -140,13 +150,13 @@ def run(
     records: dict[str, Record] = {}
     for job in jobs if resume else ():
         old = before.get(resolved(job.output))
-        if old and old.state in (DONE, SKIPPED) and Path(job.output).is_file() and old.fingerprint == fingerprint(job):
+        if old and old.state in (DONE, SKIPPED) and Path(job.output).exists() and old.fingerprint == fingerprint(job):
             records[job.output] = dataclasses.replace(old, scan=job.scan, output=job.output, state=SKIPPED)
     for n, record in enumerate(list(records.values()), 1):
         listen(record, n, len(jobs))
     waiting = [job for job in jobs if job.output not in records]
     again = {resolved(job.output) for job in jobs}
-    others = [old for name, old in before.items() if name not in again and Path(name).is_file()]
+    others = [old for name, old in before.items() if name not in again and Path(name).exists()]
 
     def write() -> None:
         ours = [records.get(job.output) or Record(job.scan, job.output, WAITING) for job in jobs]

@@ -176,3 +176,9 @@ def _denoising_arguments(parser: argparse.ArgumentParser) -> None:
         choices=["float", "source"],
         help="of the output: 32-bit float (default), or the source's integers, rounded and clipped",
     )
+    parser.add_argument(
+        "--dicom",
+        action="store_true",
+        help="write scans that are DICOM series as such, in the same study; outputs are folders, and each series gets "
+        "one there, named after the scan",
+    )

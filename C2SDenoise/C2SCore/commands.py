@@ -60,18 +60,20 @@ def _denoise_jobs(options: argparse.Namespace) -> list[ScanJob]:
     from C2SCore.images import WRITABLE, suffix_of
 
     many = len(options.scans) > 1
-    names = [batch.output_name(scan) for scan in options.scans]
+    names = [batch.output_name(scan, options.dicom) for scan in options.scans]
     double = next((n for n in names if names.count(n) > 1), None)
     if double:
         raise UserError(f"Two scans would be written to {double}; names must differ. Denoise them one by one.")
 
     def place(out: str, name: str, ending: str) -> str:
+        if out and options.dicom and ending != ".json":
+            return str(Path(out) / f"{name}{ending}")  # a folder of its own for every series
         folder = Path(out).is_dir() or out.endswith(("/", "\\")) or not suffix_of(out)
         if not out or (not many and not folder):
             return out  # a file; a wrong extension is found by check_job
         if Path(out).is_file() or suffix_of(out) in (*WRITABLE, ".json"):
             raise UserError(f"{out} is a file, and {len(names)} scans were given. Name a folder.")
-        stem = name[: len(name) - len(suffix_of(name))]
+        stem = name if options.dicom else name[: len(name) - len(suffix_of(name))]
         return str(Path(out) / (f"{stem}.json" if ending == ".json" else f"{stem}{ending}{suffix_of(name)}"))
 
     jobs = []
@@ -113,6 +115,7 @@ def _template(options: argparse.Namespace) -> ScanJob:
         device=options.device,
         adapt=options.adapt,
         integers=options.dtype == "source",
+        dicom=options.dicom,
     )
 
 

@@ -89,26 +89,14 @@ def read_series(folder: Path, uid: str = "") -> list[Scan]:
 
     `uid` chooses among several series; without it there must be one.
     """
-    found = series_in(folder)
-    refuse_damaged(folder, found)
-    if not found:
-        raise UserError(f"{folder} holds no DICOM series; a folder given as a scan must. Choose another folder.")
-    if uid and uid not in found:
-        raise UserError(f"{folder} has no series {uid}; it has {_listed(folder, found)}. Choose one of them.")
-    if not uid and len(found) > 1:
-        raise UserError(
-            f"{folder} holds {len(found)} series, and a scan is one: {_listed(folder, found)}. "
-            f"Name one, as in {folder}::{found[0]}."
-        )
-    files = _files(folder, uid or found[0])
+    files = _files_of_one(folder, uid)
     first = open_image(files[0])
     name = _tag(first, _DESCRIPTION) or stem_of(folder)
     if len(files) == 1:
         return [dataclasses.replace(s, name=name, source=folder) for s in read_image(files[0])]
 
     spacing, matrix = image_geometry(first)
-    normal = np.cross(matrix[:3, 0], matrix[:3, 1])
-    frames = _frames([_describe(f) for f in files], (LPS_TO_RAS[:3, :3] @ normal) / np.linalg.norm(normal), folder)
+    frames = _in_order(files, folder)
     dtype = sitk.GetArrayViewFromImage(_slice_image(files[0])).dtype
     scans = []
     for n, frame in enumerate(frames):
@@ -133,6 +121,37 @@ def read_series(folder: Path, uid: str = "") -> list[Scan]:
             )
         )
     return scans
+
+
+def files_in_order(place: Path, uid: str = "") -> list[list[Path]]:
+    """The files of a series, or of a single DICOM file, as `read_series` makes frames and slices of them."""
+    if not place.is_dir():
+        return [[place]]
+    files = _files_of_one(place, uid)
+    return [files] if len(files) == 1 else [[s.path for s in frame] for frame in _in_order(files, place)]
+
+
+def _files_of_one(folder: Path, uid: str) -> list[Path]:
+    """The files of the one series that is meant; raises `UserError` where there is none or several."""
+    found = series_in(folder)
+    refuse_damaged(folder, found)
+    if not found:
+        raise UserError(f"{folder} holds no DICOM series; a folder given as a scan must. Choose another folder.")
+    if uid and uid not in found:
+        raise UserError(f"{folder} has no series {uid}; it has {_listed(folder, found)}. Choose one of them.")
+    if not uid and len(found) > 1:
+        raise UserError(
+            f"{folder} holds {len(found)} series, and a scan is one: {_listed(folder, found)}. "
+            f"Name one, as in {folder}::{found[0]}."
+        )
+    return _files(folder, uid or found[0])
+
+
+def _in_order(files: list[Path], folder: Path) -> list[list[_Slice]]:
+    """Slices sorted along their normal; one list per frame."""
+    _, matrix = image_geometry(open_image(files[0]))
+    normal = LPS_TO_RAS[:3, :3] @ np.cross(matrix[:3, 0], matrix[:3, 1])
+    return _frames([_describe(f) for f in files], normal / np.linalg.norm(normal), folder)
 
 
 def refuse_damaged(folder: Path, found: list[str]) -> None:

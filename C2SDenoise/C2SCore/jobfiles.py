@@ -61,8 +61,11 @@ def _named(folder: Path, name: str) -> list[Path]:
 
 
 def check_outputs(inputs: Iterable[str | Path], outputs: Iterable[str | Path]) -> None:
-    """Raises `UserError` where an output is a file of an input, under whatever name, or is named for two outputs."""
-    read = {mark for scan in inputs for file in files_of(scan) for mark in _marks(file)}
+    """Raises `UserError` where an output is a file of an input, under whatever name, or the folder of one, or is named
+    for two outputs.
+    """
+    files = {file for scan in inputs for file in files_of(scan)}
+    read = {mark for place in files | {file.parent for file in files} for mark in _marks(place)}
     named: set[str] = set()
     for path in outputs:
         if not read.isdisjoint(_marks(path)):

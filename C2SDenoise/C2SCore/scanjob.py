@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from C2SCore import __version__, contrasts, files, scan
+from C2SCore import __version__, contrasts, dicomwriting, files, scan
 from C2SCore.card import find_model
 from C2SCore.errors import UserError
 from C2SCore.jobfiles import check_image_name, check_outputs
@@ -44,6 +44,7 @@ class ScanJob:
     adapt : minutes of training on the scan itself beforehand; 0 for none.
     residual, uncertainty, report : further outputs; empty for none.
     integers : write integers, rounded and clipped to the type of the source, where the source has them.
+    dicom : write DICOM series derived from that of the scan; the outputs are the folders of their files.
     """
 
     scan: str
@@ -59,9 +60,10 @@ class ScanJob:
     uncertainty: str = ""
     report: str = ""
     integers: bool = False
+    dicom: bool = False
 
     def images(self) -> list[str]:
-        """The image files that are written."""
+        """The image files, or folders of DICOM files, that are written."""
         return [path for path in (self.output, self.residual, self.uncertainty) if path]
 
     def outputs(self) -> list[str]:
@@ -78,11 +80,15 @@ def check_job(job: ScanJob) -> None:
     """Raises `UserError` for outputs that cannot be written or that would fall on each other or on an input."""
     if not job.output:
         raise UserError("The output has no name; it must be a file or a folder. Name one.")
-    for name in job.images():
-        check_image_name(name)
+    if not job.dicom:
+        for name in job.images():
+            check_image_name(name)
     check_outputs(job.inputs(), job.outputs())
     for path in job.outputs():
-        check_writable(path)
+        if job.dicom and path != job.report:
+            dicomwriting.check_folder(Path(path))
+        else:
+            check_writable(path)
     if job.adapt < 0:
         raise UserError(f"The minutes of adaptation are {job.adapt:g}; they must be 0 or more.")
 
@@ -108,6 +114,7 @@ def run(job: ScanJob, progress: Progress | None = None, cancelled: Callable[[], 
     progress = progress or (lambda stage, done, total: None)
     check_job(job)
     progress("read", 0, 1)
+    files_of_dicom = dicomwriting.check_source(*files.split_part(job.scan)) if job.dicom else []
     frames = files.read(job.scan)
     for frame in frames:
         scan.check(frame)
@@ -145,7 +152,10 @@ def run(job: ScanJob, progress: Progress | None = None, cancelled: Callable[[], 
         done.append(_finished(frame, axis, result, job))
         del frame, result
     progress("write", 0, 1)
-    _write(job, done)
+    if job.dicom:
+        _write_dicom(job, done, files_of_dicom, model.card.name)
+    else:
+        _write(job, done)
     report = _report(job, model, done, messages)
     if job.report:
         write_json(job.report, report)
@@ -276,6 +286,29 @@ def _write(job: ScanJob, done: list[_Frame]) -> None:
     for path, volumes in ((job.residual, [f.residual for f in done]), (job.uncertainty, [f.uncertainty for f in done])):
         if path:
             files.write([v for v in volumes if v is not None], path)
+
+
+def _write_dicom(job: ScanJob, done: list[_Frame], sources: list[list[Path]], model: str) -> None:
+    level = _middle([f.numbers["sigma"] for f in done])
+    how = (
+        f"by C2SDenoise {__version__}, model {model}, sigma {level:.4g}, detail {job.detail:g}. For research use only."
+    )
+    how = how.encode("ascii", "replace").decode()  # the source's character set may know no more
+    for n, (path, name, of, alike) in enumerate(
+        (
+            (job.output, "denoised", "Noise removed", True),
+            (job.residual, "removed noise", "Noise that was removed", False),
+            (job.uncertainty, "uncertainty", "Standard deviation of the image denoised", False),
+        )
+    ):
+        if path:
+            volumes = [(f.denoised, f.residual, f.uncertainty)[n] for f in done]
+            dicomwriting.write_series(
+                [v.voxels for v in volumes if v is not None],
+                sources,
+                Path(path),
+                dicomwriting.Derived(name, 1000 * (n + 1), f"{of} {how}", alike),
+            )
 
 
 def _report(job: ScanJob, model: Model, done: list[_Frame], messages: list[str]) -> dict[str, Any]:

@@ -1,0 +1,206 @@
+"""A result as a DICOM series, derived from that of the scan: in the same study, for an archive to hold beside it.
+
+What a derived image must say follows DICOM PS3.3: Image Type (C.7.6.1.1.2), derivation and source image (C.7.6.1.1.3,
+C.7.6.1.1.4), contributing equipment (C.12.1.1.5); the codes are those of PS3.16. All else stays as in the source.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from C2SCore import __version__
+from C2SCore.dicom import files_in_order, is_dicom
+from C2SCore.errors import UserError
+from C2SCore.images import as_type
+from C2SCore.writing import check_writable
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
+
+IMPLEMENTATION = "C2SDENOISE"  # in the head of every file: what was written here may be replaced
+LONGEST = 64  # characters of a description (LO)
+_SIGNED = 2**15 - 1
+# Of the source's pixels and not of ours, or not valid any more; some change their type with the sign of the pixels.
+_STALE = (
+    "SmallestImagePixelValue LargestImagePixelValue SmallestPixelValueInSeries LargestPixelValueInSeries "
+    "IconImageSequence DigitalSignaturesSequence MACParametersSequence"
+).split()
+_OF_THE_SOURCE = (
+    "WindowCenter WindowWidth WindowCenterWidthExplanation PixelPaddingValue PixelPaddingRangeLimit".split()
+)
+
+
+@dataclass(frozen=True)
+class Derived:
+    """One series that is made of another: what is added to its description and to its number, and how it was made.
+
+    `alike`: whether its values are such as the source's, and stored in its type, rounded and clipped; others are stored
+    as signed 16-bit numbers with a slope of their own.
+    """
+
+    name: str
+    number: int
+    derivation: str
+    alike: bool
+
+
+def check_source(scan: Path, part: str) -> list[list[Path]]:
+    """The files of a scan, frame by frame; raises `UserError` unless they are DICOM with one image each."""
+    pydicom = _pydicom()
+    if not scan.is_dir() and not is_dicom(scan):
+        raise UserError(f"{scan} is no DICOM; only what was read as DICOM can be written so. Leave --dicom out.")
+    frames = files_in_order(scan, part)
+    for path in (path for frame in frames for path in frame):
+        head = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["NumberOfFrames"])
+        if (count := int(head.get("NumberOfFrames") or 1)) > 1:
+            raise UserError(
+                f"{path} holds {count} images in one file; to be written as DICOM, each must have its own. Leave "
+                "--dicom out, or have the series exported as single images."
+            )
+    return frames
+
+
+def check_folder(folder: Path) -> None:
+    """Raises `UserError` if a series cannot be written as `folder`: only one that was written here is replaced."""
+    check_writable(folder / "1.dcm")
+    if not folder.is_dir():
+        return
+    foreign = next((entry.name for entry in sorted(folder.iterdir()) if not _is_ours(entry)), None)
+    if foreign is not None:
+        raise UserError(
+            f"{folder} has {foreign}, which c2s did not write; a DICOM series gets a folder of its own. Name another "
+            "place, or move what is there."
+        )
+
+
+def write_series(frames: Sequence[np.ndarray], files: Sequence[Sequence[Path]], folder: Path, derived: Derived) -> Path:
+    """Volumes (K, J, I), in the unit of the scan that was read from `files` (frame by frame, slice by slice), as a
+    series in `folder`, which appears whole or not at all.
+    """
+    pydicom = _pydicom()
+    check_folder(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    series, now, number = pydicom.uid.generate_uid(prefix=None), datetime.now(), 0
+    largest = max(float(np.abs(frame).max()) for frame in frames)
+    temporary = Path(tempfile.mkdtemp(prefix=".c2s-", dir=folder.parent))
+    try:
+        for frame, paths in zip(frames, files, strict=True):
+            for plane, path in zip(frame, paths, strict=True):
+                number += 1
+                image = pydicom.dcmread(path, stop_before_pixels=True)
+                _derive(image, derived, series, now)
+                _set_pixels(image, plane, largest, derived.alike)
+                image.save_as(temporary / f"{number:05d}.dcm", enforce_file_format=True)
+        mask = os.umask(0)  # mkdtemp makes private folders
+        os.umask(mask)
+        temporary.chmod(0o777 & ~mask)
+        _exchange(temporary, folder)
+    except OSError as error:
+        raise UserError(
+            f"{folder} could not be written ({error.strerror or error}); all of it must fit. Free some space or choose "
+            "another place."
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return folder
+
+
+def _exchange(new: Path, folder: Path) -> None:
+    """Puts `new` in the place of `folder`; an old one goes only after that."""
+    if not folder.is_dir():
+        os.rename(new, folder)
+        return
+    old = Path(tempfile.mkdtemp(prefix=".c2s-", dir=folder.parent))
+    os.rename(folder, old / folder.name)
+    try:
+        os.rename(new, folder)
+    except OSError:
+        os.rename(old / folder.name, folder)
+        raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _derive(image: Dataset, derived: Derived, series: str, now: datetime) -> None:
+    """What a derived image says of itself, in place of what the source does."""
+    from pydicom import uid
+
+    source = _item(ReferencedSOPClassUID=image.SOPClassUID, ReferencedSOPInstanceUID=image.SOPInstanceUID)
+    source.PurposeOfReferenceCodeSequence = [_code("121322", "Source image for image processing operation")]
+    equipment = _item(
+        Manufacturer="C2SDenoise", SoftwareVersions=__version__, ContributionDateTime=f"{now:%Y%m%d%H%M%S}"
+    )
+    equipment.PurposeOfReferenceCodeSequence = [_code("109102", "Processing Equipment")]
+    equipment.ContributionDescription = derived.derivation[:1024]
+    for name in _STALE + ([] if derived.alike else _OF_THE_SOURCE):
+        if name in image:
+            delattr(image, name)
+    kinds = [str(kind) for kind in image.get("ImageType") or []]
+    image.ImageType = ["DERIVED", "SECONDARY", *(kinds[2:] or ["OTHER"]), derived.name.upper().replace(" ", "_")[:16]]
+    described = str(image.get("SeriesDescription") or "MR")[: LONGEST - 1 - len(derived.name)]
+    image.SeriesDescription = f"{described} {derived.name}"
+    image.SeriesNumber = int(image.get("SeriesNumber") or 0) + derived.number
+    image.SeriesInstanceUID, image.SOPInstanceUID = series, uid.generate_uid(prefix=None)
+    image.SeriesDate = image.InstanceCreationDate = f"{now:%Y%m%d}"
+    image.SeriesTime = image.InstanceCreationTime = f"{now:%H%M%S}"
+    image.DerivationDescription = derived.derivation[:1024]
+    image.SourceImageSequence = [source]
+    image.ContributingEquipmentSequence = [*(image.get("ContributingEquipmentSequence") or []), equipment]
+    image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
+    image.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+    image.file_meta.ImplementationVersionName = IMPLEMENTATION
+
+
+def _set_pixels(image: Dataset, plane: np.ndarray, largest: float, alike: bool) -> None:
+    """The pixels (J, I), in the scan's unit, as the stored numbers of the image."""
+    if alike:
+        kind = np.dtype(f"{'iu'[image.PixelRepresentation == 0]}{image.BitsAllocated // 8}")
+        slope, intercept = float(image.get("RescaleSlope") or 1), float(image.get("RescaleIntercept") or 0)
+        signed, bits = image.PixelRepresentation, image.BitsStored
+        low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+    else:
+        kind, intercept, low, high = np.dtype("i2"), 0.0, -_SIGNED, _SIGNED
+        image.PixelRepresentation, image.BitsAllocated, image.BitsStored, image.HighBit = 1, 16, 16, 15
+        image.RescaleSlope, image.RescaleIntercept = f"{largest / _SIGNED or 1.0:.9e}", "0"
+        image.RescaleType = image.get("RescaleType") or "US"
+        slope = float(image.RescaleSlope)
+    stored = as_type(np.clip((plane - intercept) / slope, low, high), kind)
+    image.PixelData = stored.astype(kind.newbyteorder("<")).tobytes() + b"\0" * (stored.nbytes % 2)
+    image["PixelData"].VR = "OW" if kind.itemsize > 1 else "OB"
+
+
+def _is_ours(path: Path) -> bool:
+    if not path.is_file() or not is_dicom(path):
+        return False
+    return _pydicom().filereader.read_file_meta_info(path).get("ImplementationVersionName") == IMPLEMENTATION
+
+
+def _item(**values: Any) -> Dataset:
+    from pydicom.dataset import Dataset
+
+    item = Dataset()
+    for name, value in values.items():
+        setattr(item, name, value)
+    return item
+
+
+def _code(value: str, meaning: str) -> Dataset:
+    return _item(CodeValue=value, CodingSchemeDesignator="DCM", CodeMeaning=meaning)
+
+
+def _pydicom() -> Any:
+    try:
+        import pydicom
+        import pydicom.uid
+    except ImportError as error:
+        raise UserError("To write DICOM needs pydicom, which is missing: pip install 'c2sdenoise[cli]'") from error
+    return pydicom
