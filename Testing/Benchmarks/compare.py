@@ -35,7 +35,7 @@ from C2SCore.denoising import Options, denoise
 from C2SCore.writing import atomic
 
 OURS = "C2S, ours"
-BUNDLED = "C2S, ours, bundled model"
+BUNDLED = "Bundled model"
 PLAIN = "C2S, paper, without detail refinement"
 WITH_MORE = ("Noise2Noise", "Supervised", BUNDLED)  # these see what the training scans, noisy once, do not have
 BUDGETS = {"quick": Budget(steps=400, patch=48), "full": Budget(steps=6000)}
