@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import SimpleITK as sitk
-import torch
-from torch.nn import functional
-
-from C2SCore.tensors import to_array, to_tensor
 
 WINDOW = 13  # pixels: side of the squares that are averaged, unless another is asked for
 MAX_SLICES = 24
-PIXELS = 2**17  # that are averaged at a time
 
 
 def foreground(volume: np.ndarray) -> np.ndarray:
@@ -47,13 +44,28 @@ def thickest(mask: np.ndarray) -> np.ndarray:
 def box_mean(values: np.ndarray, side: int = WINDOW) -> np.ndarray:
     """Mean over side x side pixels (odd) of (K, J, I), same shape, float32."""
     pad = side // 2
-    mode = "reflect" if min(values.shape[1:]) > pad + 1 else "replicate"
+    mode: Literal["reflect", "edge"] = "reflect" if min(values.shape[1:]) > pad + 1 else "edge"
     result = np.empty(values.shape, dtype=np.float32)
-    # A few slices at a time: their running sums stay in the processor's cache.
-    step = max(1, PIXELS // (values.shape[1] * values.shape[2]))
-    for first in range(0, len(values), step):
-        padded = functional.pad(to_tensor(values[first : first + step])[None], (pad + 1, pad) * 2, mode=mode)[0]
-        sums = padded.cumsum(1, dtype=torch.float64)
-        sums = (sums[:, side:] - sums[:, :-side]).cumsum(2)
-        result[first : first + step] = to_array((sums[:, :, side:] - sums[:, :, :-side]) / side**2)
+    # Slice by slice: the sums of one stay in the processor's cache.
+    for plane, mean in zip(values, result):
+        padded = np.pad(plane.astype(np.float32, copy=False), pad, mode=mode)
+        np.divide(_sums(_sums(padded, side, 0), side, 1), side**2, out=mean)
     return result
+
+
+def _sums(values: np.ndarray, side: int, axis: int) -> np.ndarray:
+    """Sums over `side` (odd) successive values along an axis, put together from those over 1, 2, 4, ... of them."""
+    count = values.shape[axis] - side + 1
+    total, first, width = _part(values, axis, 0, count).copy(), 1, 1
+    while first < side:
+        wide = values.shape[axis] - width
+        values = _part(values, axis, 0, wide) + _part(values, axis, width, wide)
+        width *= 2
+        if side & width:
+            total += _part(values, axis, first, count)
+            first += width
+    return total
+
+
+def _part(values: np.ndarray, axis: int, first: int, count: int) -> np.ndarray:
+    return values[first : first + count] if axis == 0 else values[:, first : first + count]

@@ -24,6 +24,13 @@ def test_speed(script, model_file, tmp_path, fast_peers):
     assert values["memory"]["volume_bytes"] == 4 * 3 * 40 * 40
 
 
+def test_training_memory(script, tmp_path):
+    script("training_memory").main(["--scans", "2", "--steps", "2", "--out", str(tmp_path)])
+    stages = read(tmp_path, "training_memory")["stages"]
+    assert stages[-1]["stage"] == "Done"
+    assert 2**26 < stages[-1]["bytes"] < 2**33
+
+
 def test_operations_of_a_convolution_are_counted(script):
     import torch
 
