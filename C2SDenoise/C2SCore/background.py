@@ -51,8 +51,7 @@ def centre_background(source: np.ndarray, estimate: np.ndarray, levels: np.ndarr
     for k in range(0, len(source), max(1, len(source) // SAMPLED)):
         # A wide mean hardly knows the noise of the single pixel, so choosing by it does not bias the mean
         # over the chosen.
-
-        dark = box_mean(np.abs(estimate[k : k + 1]).astype(np.float64))[0] < DARK * levels[k]
+        dark = box_mean(np.abs(estimate[k : k + 1]))[0] < DARK * levels[k]
         total += float((source[k] - estimate[k])[dark].sum(dtype=np.float64))
         count += int(dark.sum())
     if count < FEWEST:

@@ -7,6 +7,7 @@ files, and whose output is still there, is passed over. Earlier records stay as 
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import hashlib
@@ -23,11 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from C2SCore import files, scanjob, stopping
+from C2SCore import files, modelcache, scanjob, stopping
 from C2SCore.dicom import is_dicom
 from C2SCore.errors import UserError
 from C2SCore.images import WRITABLE, stem_of, suffix_of
-from C2SCore.jobfiles import files_of, resolved, resolved_scan
+from C2SCore.jobfiles import files_of, folded, resolved, resolved_scan
 from C2SCore.scanjob import ScanJob
 from C2SCore.terminal import told
 from C2SCore.writing import atomic, check_writable, write_json
@@ -112,13 +113,13 @@ def _as_dicom(path: Path, template: ScanJob) -> bool:
 def _with_outputs(found: Sequence[tuple[Path, Path]], template: ScanJob) -> Iterator[tuple[Path, Path]]:
     """Scans with their outputs; where two would meet, the name tells the format of the source."""
     outputs = [place / output_name(path, _as_dicom(path, template)) for path, place in found]
-    counts = Counter(map(os.path.normcase, outputs))
+    counts = Counter(map(folded, outputs))
     taken: dict[str, Path] = {}
     for (path, place), output in zip(found, outputs):
         source = suffix_of(files.split_part(path)[0])
-        if counts[os.path.normcase(output)] > 1 and source and source != suffix_of(output):
+        if counts[folded(output)] > 1 and source and source != suffix_of(output):
             output = place / f"{stem_of(output)}_{source[1:]}{suffix_of(output)}"
-        other = taken.setdefault(os.path.normcase(output), path)
+        other = taken.setdefault(folded(output), path)
         if other is not path:
             raise UserError(
                 f"{other} and {path} would both be written to {output}; names must differ. "
@@ -145,7 +146,7 @@ def run(
         raise UserError(f"The number of workers is {workers}; it must be at least 1.")
     folder = Path(folder)
     check_writable(folder / "batch.json")
-    scanjob.load_model(jobs[0].model)  # fails here once, and not for every scan
+    modelcache.load_kept(jobs[0].model)  # fails here once, and not for every scan
     before = _read_record(folder)
     records: dict[str, Record] = {}
     for job in jobs if resume else ():
@@ -326,7 +327,9 @@ def _write_record(folder: Path, records: Sequence[Record]) -> None:
     ]
     write_json(folder / "batch.json", rows)
     columns = [f.name for f in dataclasses.fields(Record) if f.name not in ("fingerprint", "details")]
-    with atomic(folder / "batch.csv", ".csv") as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows({**row, "warnings": " | ".join(row["warnings"])} for row in rows)
+    # Open in a spreadsheet, Windows lets nobody replace it: the record proper is the other one.
+    with contextlib.suppress(PermissionError), atomic(folder / "batch.csv", ".csv") as temporary:
+        with open(temporary, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+            writer = csv.DictWriter(file, columns, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows({**row, "warnings": " | ".join(row["warnings"])} for row in rows)

@@ -117,9 +117,11 @@ def read_header(path: str | Path) -> tuple[dict[str, Any], int]:
         raise UserError(f"{path} cannot be read ({error.strerror or error}). {advice}") from error
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise UserError(f"{path} has a damaged header ({error}). {advice}") from error
-    if not isinstance(header, dict):
-        raise UserError(f"{path} has a damaged header. {advice}")
-    ends = [t["data_offsets"][1] for k, t in header.items() if k != "__metadata__"]
+    try:
+        ends = [int(t["data_offsets"][1]) for k, t in header.items() if k != "__metadata__"]
+        header["__metadata__"] = dict(header.get("__metadata__") or {})
+    except (AttributeError, TypeError, KeyError, IndexError, ValueError) as error:
+        raise UserError(f"{path} has a damaged header. {advice}") from error
     if size != 8 + length + max(ends, default=0):
         raise UserError(
             f"{path} has {size} bytes, but its header speaks of {8 + length + max(ends, default=0)}: "
@@ -131,7 +133,12 @@ def read_header(path: str | Path) -> tuple[dict[str, Any], int]:
 def read_card(path: str | Path) -> Card:
     """The card inside a model file, from its header alone."""
     header, _ = read_header(path)
-    metadata = header.get("__metadata__") or {}
+    return card_of(header, path)
+
+
+def card_of(header: dict[str, Any], path: str | Path) -> Card:
+    """The card in the header of a model file."""
+    metadata = header["__metadata__"]
     if "card" not in metadata:
         raise UserError(
             f"{path} has no model card, so it is not a model of this program. Choose a model made by `c2s train`."
@@ -182,7 +189,7 @@ def list_models() -> list[ModelEntry]:
     """Bundled and own models, `default` first; files that are no models are left out."""
     entries = []
     for folder, bundled in ((resources_folder() / "Models", True), (models_folder(), False)):
-        for path in sorted(folder.glob("*.safetensors")) if folder.is_dir() else []:
+        for path in sorted(folder.glob("[!.]*.safetensors")) if folder.is_dir() else []:
             try:
                 entries.append(ModelEntry(path.stem, path, read_card(path), bundled))
             except UserError:
@@ -217,9 +224,10 @@ def find_model(name: str | Path) -> Path:
 
 def check_name(name: str) -> str:
     """A model name that is a valid file name on every system; raises `UserError` otherwise."""
-    if not re.fullmatch(r"[\w][\w .+-]{0,79}", name) or name.endswith((".", " ")):
+    reserved = re.fullmatch(r"con|prn|aux|nul|com\d|lpt\d", name.split(".")[0].strip().lower())  # by Windows
+    if not re.fullmatch(r"[\w][\w .+-]{0,79}", name) or name.endswith((".", " ")) or reserved:
         raise UserError(
             f"The model name is {name!r}; it may have letters, digits, space, '.', '+', '-', '_' and "
-            "at most 80 of them. Choose another."
+            "at most 80 of them, and be no device of Windows (such as NUL). Choose another."
         )
     return name

@@ -25,10 +25,11 @@ def denoise(options: argparse.Namespace) -> int:
     """Scan after scan; one that fails is reported, and the others go on."""
     from C2SCore import batch, scanjob
     from C2SCore.device import choose_device
+    from C2SCore.modelcache import load_kept
 
     jobs = _denoise_jobs(options)
     choose_device(options.device)
-    scanjob.load_model(options.model)
+    load_kept(options.model)
     reports, failed = [], []
     for job in jobs:
         name = Path(job.scan).name or job.scan

@@ -19,6 +19,7 @@ from C2SCore.masked import cut_away, is_masked
 from C2SCore.model import Model
 from C2SCore.modellevels import bundled
 from C2SCore.noisemap import span
+from C2SCore.scan import check_range
 from C2SCore.volumepass import Progress, VolumePass
 from C2SCore.zeropoint import lifted, lowered, zero_point
 
@@ -36,9 +37,8 @@ class Options:
 
     sigma: "auto", a number, one per slice (K,), or a map (K, J, I), in the scan's unit. noise: "auto", "gaussian" or
     "rician". sigma_limit: what is known to be too much, for "auto".
-    detail: 0 (all noise removed) to 1 (the source); in between the straight line of `gdsm.detail`, detail =
-    sigma_target^2 / sigma_d^2. isotropic: whether voxels are as thick as wide, so that slices along every axis show
-    anatomy.
+    detail: 0 (all noise removed) to 1 (the source); in between the straight line of `with_detail`. isotropic: whether
+    voxels are as thick as wide, so that slices along every axis show anatomy.
     """
 
     sigma: str | float | np.ndarray = "auto"
@@ -79,7 +79,6 @@ def denoise(
     The input is never changed. Raises `UserError` for input that cannot work, `Cancelled` when `cancelled()` turns
     true.
     """
-    start = time.monotonic()
     options = options or Options()
     progress = progress or (lambda stage, done, total: None)
     cancelled = cancelled or (lambda: False)
@@ -88,9 +87,22 @@ def denoise(
     _check(voxels, others, model, options)
     # A magnitude has its zero where it belongs, whatever its empty space looks like.
     if options.noise != "rician" and (zero := zero_point(voxels)):
-        done = denoise(lifted(voxels, zero), model, options, others, progress, cancelled)
+        done = _denoise(lifted(voxels, zero), model, options, others, progress, cancelled)
         denoised, estimate = (lowered(v, zero, voxels) for v in (done.denoised, done.estimate))
         return replace(done, denoised=denoised, estimate=estimate)
+    return _denoise(voxels, model, options, others, progress, cancelled)
+
+
+def _denoise(
+    voxels: np.ndarray,
+    model: Model,
+    options: Options,
+    others: Sequence[np.ndarray],
+    progress: Progress,
+    cancelled: Callable[[], bool],
+) -> Result:
+    """`denoise` for what was checked, and has its empty space at 0."""
+    start = time.monotonic()
     warnings: list[str] = []
     passes = SlicePass(model.denoiser, choose_device(options.device), say=warnings.append)
     progress("measure", 0, 1)
@@ -141,9 +153,9 @@ def _look(
     low, high = model.card.sigma_range
     ratio = found.sigma / max(found.signal, 1e-30)
     if high > 0 and not 0.5 * low <= ratio <= 1.2 * high:
+        share = f"{ratio:.1%} of the signal" if ratio < 10 else "far stronger than the signal"
         warnings.append(
-            f"The noise is {ratio:.1%} of the signal; this model learnt {low:.1%} to {high:.1%}. "
-            "Check the result, or train on this scan."
+            f"The noise is {share}; this model learnt {low:.1%} to {high:.1%}. Check the result, or train on this scan."
         )
     if given is not None and given.ndim == 0:
         numbers["sigma_measured"] = seen = measure(voxels, None, options.noise, observer).sigma
@@ -190,7 +202,9 @@ def _cut_again(voxels: np.ndarray, estimate: np.ndarray, uncertainty: np.ndarray
 
 
 def with_detail(source: np.ndarray, estimate: np.ndarray, detail: float) -> np.ndarray:
-    """estimate + detail (source - estimate): the detail line, detail = sigma_target^2 / sigma_d^2 from 0 to 1."""
+    """E[x_target | x_d] = x_d + (1 - sigma_target^2 / sigma_d^2) (E[x_0 | x_d] - x_d), from Tweedie at both levels: the
+    detail line, detail = sigma_target^2 / sigma_d^2 from 0 to 1.
+    """
     return estimate + np.float32(detail) * (source - estimate)
 
 
@@ -209,6 +223,7 @@ def check_volume(array: np.ndarray, what: str) -> np.ndarray:
         raise UserError(
             f"{what} has NaN or infinite voxels; every voxel must be a number. Replace them, for instance by 0."
         )
+    check_range(array, what[0].lower() + what[1:])
     return array
 
 

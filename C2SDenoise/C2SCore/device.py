@@ -17,10 +17,20 @@ def choose_device(name: str = "auto") -> torch.device:
     """The device of that name; "auto" takes the first of cuda, mps, cpu that works. Raises `UserError` for one that is
     not there.
     """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = _found() if name == "auto" else _named(name)
+    if device.type == "cuda":
+        # What is to be float32 must be: of a bright pixel, TF32 would round away a tenth of sigma.
+        torch.backends.cudnn.allow_tf32 = False
+    return device
+
+
+def _found() -> torch.device:
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def _named(name: str) -> torch.device:
     if name.split(":")[0] not in DEVICES:
         raise UserError(
             f"The device is {name!r}; it must be one of {', '.join(DEVICES)}. Choose 'auto' to take "
@@ -41,7 +51,7 @@ def choose_device(name: str = "auto") -> torch.device:
 def fast_bfloat16(kind: str) -> bool:
     """Whether a kind of device computes convolutions faster in bfloat16 than in float32."""
     if kind == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return torch.cuda.get_device_capability()[0] >= 8  # older ones emulate it, slowly
     if kind == "cpu":
         # Only processors with bfloat16 instructions gain; the queries are younger than the oldest torch supported.
         queries = [getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")]

@@ -7,5 +7,12 @@ class UserError(ValueError):
     """Bad input, found before any long work; the message says what is wrong and what to do."""
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, on any device and system (their types differ)."""
+    text = str(error).lower()
+    says = ("out of memory", "can't allocate memory", "not enough memory")
+    return isinstance(error, MemoryError) or any(words in text for words in says)
+
+
 class Cancelled(Exception):
     """The caller asked to stop; nothing was written."""

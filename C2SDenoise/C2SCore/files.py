@@ -88,15 +88,6 @@ def write(scans: Scan | Sequence[Scan], path: str | Path, dtype: np.dtype | type
     return images.write_image(frames, Path(path), None if dtype is None else np.dtype(dtype))
 
 
-def is_scan(path: str | Path) -> bool:
-    """Whether a file looks like one that `read` takes (extension or DICOM mark), or a folder has a DICOM series."""
-    path = split_part(path)[0]
-    if os.path.isdir(path):
-        return os.access(path, os.R_OK) and bool(_series(path))
-    known = images.suffix_of(path) in (*images.READABLE, *hdf5.SUFFIXES)
-    return os.path.isfile(path) and (known or dicom.is_dicom(path))
-
-
 def find_scans(folder: str | Path) -> list[Path]:
     """Every scan in a folder and the folders below it, sorted; one entry per DICOM series and per HDF5 contrast.
 

@@ -125,10 +125,9 @@ def loss_floor(
 ) -> Tensor:
     """The part of the antithetic normalised loss that no h can change, (N,).
 
-    With d = sigma_d^2 - sigma_target^2 it is (d / sigma_tau)^2 |z|^2, less the noise of x_d itself. Subtracted from
-    `loss_at` (sigma_target
-    = 0), an estimate of |h - x_0|^2 in the same unit remains, since E|h - x_d|^2 + 2 sigma_d^2 div h = E|h - x_0|^2 +
-    sigma_d^2.
+    With d = sigma_d^2 - sigma_target^2 it is (d / sigma_tau)^2 |z|^2, and sigma_d^2, the noise of x_d itself.
+    Subtracted from `loss_at` (sigma_target = 0), an estimate of |h - x_0|^2 in the same unit remains, since
+    E|h - x_d|^2 + 2 sigma_d^2 div h = E|h - x_0|^2 + sigma_d^2.
     """
     scale = (sigma_d**2 - sigma_target**2) / sigma_tau
     constant = scale**2 * z.square().mean(dim=(1, 2, 3)) + sigma_d**2
@@ -153,13 +152,6 @@ def sure(
     divergence = change.mean(dim=(1, 2, 3)) / (2 * step)
     error = (weight * (h(x_d) - x_d).square()).mean(dim=(1, 2, 3))
     return error + 2 * sigma_d * divergence - sigma_d**2
-
-
-def detail(estimate: Tensor, x_d: Tensor, sigma_target: float, sigma_d: float) -> Tensor:
-    """E[x_target | x_d] = x_d + (1 - sigma_target^2 / sigma_d^2) (E[x_0 | x_d] - x_d): the detail line, from Tweedie
-    at both levels.
-    """
-    return x_d + (1 - sigma_target**2 / sigma_d**2) * (estimate - x_d)
 
 
 def _image(values: Tensor) -> Tensor:

@@ -58,16 +58,12 @@ def read_hdf5(path: Path, dataset: str = "") -> list[Scan]:
         name = dataset or found[0]
         encoded, recon = _spaces(file)
         try:
-            data = np.asarray(file[name][()])
+            voxels = np.abs(file[name][()]).astype(np.float32) if name in STORED else reconstruct(file[name])
         except OSError as error:
             raise UserError(f"{path} is damaged ({error}); {name} must be complete. Copy it again.") from error
-    if name in STORED:
-        voxels, space = np.abs(data).astype(np.float32), recon
-    else:
-        voxels = reconstruct(data)
-        space = encoded
-        if recon is not None and name == "kspace":
-            voxels, space = _crop(voxels, recon, encoded)
+    space = recon if name in STORED else encoded
+    if name == "kspace" and recon is not None:
+        voxels, space = _crop(voxels, recon, encoded)
     spacing = _spacing(space, voxels.shape)
     return [
         Scan(
@@ -80,14 +76,14 @@ def read_hdf5(path: Path, dataset: str = "") -> list[Scan]:
     ]
 
 
-def reconstruct(kspace: np.ndarray) -> np.ndarray:
+def reconstruct(kspace: np.ndarray | h5py.Dataset) -> np.ndarray:
     """Magnitude images (K, J, I) float32 from centred k-space (slice, H, W) or (slice, coil, H, W).
 
-    One slice at a time, so that memory stays near that of the result.
+    One slice is read at a time, so that memory stays near that of the result.
     """
     image = np.empty((kspace.shape[0], *kspace.shape[-2:]), np.float32)
-    for slice_, target in zip(kspace, image, strict=True):
-        coils = slice_.reshape(-1, *slice_.shape[-2:])
+    for n, target in enumerate(image):
+        coils = kspace[n].reshape(-1, *kspace.shape[-2:])
         shifted = np.fft.ifftshift(coils, axes=(-2, -1))
         complex_ = np.fft.fftshift(np.fft.ifft2(shifted, norm="ortho"), axes=(-2, -1))
         target[:] = np.sqrt(np.sum(complex_.real**2 + complex_.imag**2, axis=0))

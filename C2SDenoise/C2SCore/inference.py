@@ -12,6 +12,7 @@ from torch import Tensor
 
 from C2SCore.denoiser import Denoiser
 from C2SCore.device import autocast
+from C2SCore.errors import out_of_memory
 from C2SCore.tiling import OVERLAP, blend
 
 CPU_PIXELS = 2**19  # per pass: larger slices are tiled
@@ -109,14 +110,3 @@ class SlicePass:
                 f"A tile of {SMALLEST_TILE} x {SMALLEST_TILE} pixels does not fit the memory that is "
                 "left. Close other programs."
             )
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an exception says that memory ran out, on any device (their types differ)."""
-    text = str(error).lower()
-    return (
-        isinstance(error, MemoryError)
-        or "out of memory" in text
-        or "can't allocate memory" in text
-        or "not enough memory" in text
-    )

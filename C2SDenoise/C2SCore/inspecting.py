@@ -83,10 +83,11 @@ def _saturated(voxels: np.ndarray) -> bool:
 def small(plane: np.ndarray, size: int) -> np.ndarray:
     """A slice (J, I) in grey, uint8, its longer side at most `size` pixels; black and white are its outer percents."""
     step = max(1, -(-max(plane.shape) // size))
-    rows, columns = (n // step * step for n in plane.shape)
-    blocks = plane[:rows, :columns].reshape(rows // step, step, columns // step, step).mean(axis=(1, 3))
-    low, high = np.quantile(blocks, (0.01, 0.99))
-    return grey(blocks, float(low), float(high))
+    high, wide = (min(step, n) for n in plane.shape)  # a narrow plane has fewer pixels than a step
+    rows, columns = (n // s * s for n, s in zip(plane.shape, (high, wide)))
+    blocks = plane[:rows, :columns].reshape(rows // high, high, columns // wide, wide).mean(axis=(1, 3))
+    black, white = np.quantile(blocks, (0.01, 0.99))
+    return grey(blocks, float(black), float(white))
 
 
 def grey(plane: np.ndarray, low: float, high: float) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Hashable, Iterable
 from pathlib import Path
 
@@ -16,8 +17,14 @@ _DETACHED = {".mhd": re.compile(r"^\s*ElementDataFile\s*=(.*)", re.I), ".nhdr": 
 
 
 def resolved(path: str | Path) -> str:
-    """A name that is the same from every folder, through links and, on Windows, in whatever case."""
-    return os.path.normcase(Path(path).resolve())
+    """A name that is the same from every folder, through links and, on Windows and macOS, in whatever case."""
+    return folded(Path(path).resolve())
+
+
+def folded(path: str | Path) -> str:
+    """A name in one case, where the system's own file systems take those that differ by it for the same."""
+    name = os.path.normcase(path)
+    return name.casefold() if sys.platform == "darwin" else name
 
 
 def resolved_scan(path: str | Path) -> str:

@@ -6,8 +6,6 @@ Everything heavy is imported inside the jobs: the worker answers before that.
 from __future__ import annotations
 
 import contextlib
-import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,18 +14,13 @@ from C2SCore import events, trainjobs
 from C2SCore.errors import UserError
 from C2SCore.jobtools import use_device
 from C2SCore.tissue import foreground, signal_level
+from C2SCore.writing import atomic
 
 if TYPE_CHECKING:
     import numpy as np
 
     from C2SCore.model import Model
     from C2SCore.worker import Context, Handler
-
-
-_models: dict[tuple[Any, ...], Model] = {}
-"""The models last used, by path, time and size of the file, and device: loading one costs more than denoising a slice.
-"""
-KEPT = 2  # the default, with which noise is measured, and the one that is chosen
 
 
 def denoise(job: events.DenoiseJob, context: Context) -> events.Done:
@@ -38,10 +31,12 @@ def denoise(job: events.DenoiseJob, context: Context) -> events.Done:
     sigma: Any = _load(job.sigma, job.slices) if isinstance(job.sigma, str) and job.sigma != "auto" else job.sigma
     context.check()
     context.progress("Loading the model")
-    model = _model(job.model, use_device(job.device, context))
-    context.check()
-
+    device = use_device(job.device, context)
     from C2SCore import denoising, quality
+    from C2SCore.modelcache import load_kept
+
+    model = load_kept(job.model, device)
+    context.check()
 
     options = denoising.Options(
         sigma=sigma,
@@ -73,7 +68,10 @@ def measure_noise(job: events.NoiseJob, context: Context) -> events.Done:
     context.progress("Measuring the noise")
     volume = _load(job.source, job.slices)
     try:
-        model = _model("default", use_device("auto", context))
+        device = use_device("auto", context)
+        from C2SCore.modelcache import load_kept
+
+        model = load_kept("default", device)
     except (ModuleNotFoundError, UserError):
         from C2SCore import noise
 
@@ -125,7 +123,7 @@ def check(job: events.CheckJob, context: Context) -> events.Done:
         "numpy": numpy.__version__,
     }
     if device.startswith("cuda"):
-        numbers["name"] = torch.cuda.get_device_name(0)
+        numbers["name"] = torch.cuda.get_device_name(device)
     return events.Done(job.job, numbers=numbers)
 
 
@@ -137,23 +135,6 @@ def _obeying(model: Model, context: Context) -> Iterator[None]:
         yield
     finally:
         hook.remove()
-
-
-def _model(name: str, device: str) -> Model:
-    """The model, from the cache while its file is the same."""
-    from C2SCore import model
-    from C2SCore.card import find_model
-
-    path = Path(find_model(name)).resolve()
-    state = path.stat()
-    key = (path, state.st_mtime_ns, state.st_size, device)
-    kept = _models.pop(key, None)
-    if kept is None:
-        while len(_models) >= KEPT:  # the oldest goes before the new one comes
-            _models.pop(next(iter(_models)))
-        kept = model.load(path, device)
-    _models[key] = kept  # last, as the one used last
-    return kept
 
 
 def _load(path: str | Path, slices: int) -> np.ndarray:
@@ -173,15 +154,8 @@ def _save(path: str, array: np.ndarray, slices: int) -> None:
     """The inverse of `_load`; a file is written whole or not at all."""
     import numpy as np
 
-    target = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.save(file, np.ascontiguousarray(np.moveaxis(array, 0, slices)))
-        os.replace(temporary, target)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        np.save(file, np.ascontiguousarray(np.moveaxis(array, 0, slices)))
 
 
 HANDLERS: dict[type, Handler] = {

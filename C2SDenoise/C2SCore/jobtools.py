@@ -28,7 +28,7 @@ def peak_memory(device: str) -> int:
     if device.startswith("cuda"):
         import torch
 
-        return int(torch.cuda.max_memory_reserved())
+        return int(torch.cuda.max_memory_reserved(device))
     try:
         import resource
     except ImportError:  # Windows

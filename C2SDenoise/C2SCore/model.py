@@ -19,6 +19,7 @@ from C2SCore import __version__
 from C2SCore.card import (
     Card,
     ModelEntry,
+    card_of,
     check_name,
     find_model,
     list_models,
@@ -42,9 +43,6 @@ class Model:
 
     denoiser: Denoiser
     card: Card
-
-    def to(self, device: torch.device) -> Model:
-        return Model(self.denoiser.to(device), self.card)
 
 
 def network_facts(denoiser: Denoiser) -> dict[str, object]:
@@ -85,14 +83,9 @@ def load(name: str | Path = "default", device: str | torch.device = "cpu") -> Mo
     """
     path = find_model(name)
     header, offset = read_header(path)
-    metadata = header.get("__metadata__") or {}
-    if "card" not in metadata:
-        raise UserError(
-            f"{path} has no model card, so it is not a model of this program. Choose a model made by `c2s train`."
-        )
-    card = Card.from_json(metadata["card"], path)
+    card = card_of(header, path)
     data = path.read_bytes()
-    if weights_digest(memoryview(data)[offset:]) != metadata.get("sha256"):
+    if weights_digest(memoryview(data)[offset:]) != header["__metadata__"].get("sha256"):
         raise UserError(
             f"The weights in {path} are not those that were saved: the file was edited or damaged. "
             "Copy or export it again."
@@ -122,7 +115,7 @@ def import_model(path: str | Path, name: str | None = None) -> ModelEntry:
     model = load(path)
     name = check_name(name or path.stem)
     target = models_folder() / f"{name}.safetensors"
-    if any(entry.name == name for entry in list_models()):
+    if any(entry.name.casefold() == name.casefold() for entry in list_models()):  # one file on many systems
         raise UserError(
             f"There is a model {name!r} already; names are unique. Give another name, or remove that model first."
         )

@@ -12,7 +12,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from C2SCore import calibration, model, noisemap, refining
+from C2SCore import calibration, emptyspace, model, noisemap, refining
 from C2SCore.card import find_model
 from C2SCore.inference import SlicePass
 from C2SCore.measuring import source_text
@@ -35,7 +35,7 @@ class ModelLevels:
     def mark(self) -> str:
         """Changes with the model and with the code that asks it."""
         digest = hashlib.blake2b(find_model(MODEL).read_bytes(), digest_size=8)
-        for module in (calibration, noisemap, refining):
+        for module in (calibration, emptyspace, noisemap, refining):
             digest.update(source_text(module).encode())
         return digest.hexdigest()
 

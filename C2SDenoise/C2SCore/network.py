@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -133,10 +134,11 @@ class UNet(nn.Module):
         height, width = u.shape[-2:]
         u = pad_to_multiple(u, self.multiple)
         # The door stays in float32: u reaches hundreds of noise units, which bfloat16 would round by tenths of sigma.
-        with torch.autocast(u.device.type, enabled=False):
+        fast = _autocast_enabled(u.device.type)
+        with torch.autocast(u.device.type, enabled=False) if fast else nullcontext():
             x = self.head(F.pixel_unshuffle(u.float(), 2).contiguous(memory_format=torch.channels_last))
             embedding = self.embedding(c_noise.float())
-        if _autocast_enabled(u.device.type):
+        if fast:
             x = x.to(torch.bfloat16)
         skips = []
         for encoder, down in zip(self.encoders, self.downs):

@@ -61,7 +61,7 @@ class HighPassed:
         return np.array([self.sigma(slice(k, k + 1)) if enough[k] else fallback for k in range(len(enough))])
 
     def slice_correlation(self, mask: np.ndarray) -> float:
-        """Correlation of neighbouring slices' noise, -1 to 1."""
+        """Correlation of neighbouring slices' noise, -1 to 1: above some 0.2 they were interpolated."""
         both = mask[1:] & mask[:-1]
         if both.sum() < 100:
             return 0.0
@@ -69,7 +69,8 @@ class HighPassed:
         local = self.local[1:] + self.local[:-1]
         keep = both & (local <= np.median(local[both]))
         a, b = self.filtered[1:][keep], self.filtered[:-1][keep]
-        return float(np.mean(a * b) / np.sqrt(np.mean(a**2) * np.mean(b**2) + 1e-30))
+        deviations = (max(float(np.sqrt(np.mean(np.square(v)))), 1e-30) for v in (a, b))
+        return float(np.mean(a * b)) / math.prod(deviations)
 
 
 def _apply(slices: np.ndarray, gain: np.ndarray) -> np.ndarray:
@@ -86,12 +87,6 @@ def estimate_sigma(volume: np.ndarray, mask: np.ndarray | None = None, spectrum:
     spectrum = estimate_spectrum(volume, mask) if spectrum is None else spectrum
     rows = thickest(mask)
     return HighPassed(volume[rows], mask[rows], spectrum).sigma()
-
-
-def estimate_slice_sigmas(volume: np.ndarray, mask: np.ndarray, spectrum: Spectrum) -> np.ndarray:
-    """sigma of every slice, (K,), in the scan's unit; a slice with little foreground takes the volume's."""
-    passed = HighPassed(volume, mask, spectrum)
-    return passed.slice_sigmas(passed.sigma(thickest(mask)))
 
 
 def _high_pass(height: int, width: int, spectrum: Spectrum) -> np.ndarray:
@@ -151,10 +146,3 @@ def _lacks_negative(volume: np.ndarray, sigma: float) -> bool:
     dark = mean[mean < DARK * sigma] / (math.sqrt(2) * sigma)
     expected = sum(map(math.erfc, dark.tolist())) / 2
     return expected > FEWEST_NEGATIVE and int(np.count_nonzero(few[inside] == 0)) < CLIPPED * expected
-
-
-def slice_correlation(volume: np.ndarray, mask: np.ndarray, spectrum: Spectrum) -> float:
-    """Correlation of the noise in neighbouring slices, -1 to 1: above about 0.2 the slices were interpolated or
-    filtered together.
-    """
-    return HighPassed(volume, mask, spectrum).slice_correlation(mask) if len(volume) > 1 else 0.0

@@ -10,6 +10,7 @@ import torch
 
 from C2SCore.denoiser import Denoiser
 from C2SCore.device import autocast
+from C2SCore.errors import UserError
 from C2SCore.patches import Case
 from C2SCore.tensors import to_array, to_tensor
 from C2SCore.writing import atomic
@@ -33,7 +34,7 @@ def write_preview(path: Path, denoiser: Denoiser, case: Case, k: int, device: to
     with torch.no_grad(), autocast(device):
         estimate = denoiser(stack[:, :1], sigma, stack[:, 1:] if stack.shape[1] > 1 else None)
     result = to_array(estimate[0, 0])
-    # Windows does not replace a file that is being read just now: the next preview comes soon.
-    with contextlib.suppress(PermissionError), atomic(path) as temporary, temporary.open("wb") as file:
+    # Windows does not replace a file that is being read just now, and a disk may be full: the next preview comes soon.
+    with contextlib.suppress(OSError, UserError), atomic(path) as temporary, temporary.open("wb") as file:
         np.save(file, np.stack([planes[0], result, planes[0] - result]))
     return path

@@ -20,6 +20,7 @@ FLOAT32 = np.dtype(np.float32)
 ALIKE = 1.5  # largest over smallest spacing, up to which slices along every axis help; at 2 they harm
 THICKER = 1.3  # slices over the next larger spacing, from which they are told from pixels
 SMALLEST_PLANE = 16  # pixels: thinner planes are no slices
+SMALLEST, LARGEST = 1e-9, 1e15  # intensity of the strongest voxel
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -122,6 +123,16 @@ def resample_to(scan: Scan, reference: Scan) -> Scan:
     return dataclasses.replace(reference, voxels=voxels, name=scan.name, dtype=scan.dtype, source=scan.source)
 
 
+def check_range(voxels: np.ndarray, name: str) -> None:
+    """Raises `UserError` where squares of the intensities would not fit 32-bit numbers."""
+    largest = max(float(voxels.max()), -float(voxels.min()))
+    if largest > 0 and not SMALLEST <= largest <= LARGEST:
+        raise UserError(
+            f"The strongest voxel of {name} is {largest:.3g}; it must be between {SMALLEST:g} and {LARGEST:g}, so that "
+            "squares can be computed. Multiply the scan by a constant."
+        )
+
+
 def check(scan: Scan) -> None:
     """Raises `UserError` where a scan cannot be denoised or learned from: NaN, infinite or constant voxels."""
     bad = int(np.count_nonzero(~np.isfinite(scan.voxels)))
@@ -130,6 +141,7 @@ def check(scan: Scan) -> None:
             f"{scan.name} has {bad} voxels that are NaN or infinite; every voxel must be a finite number. "
             "Replace them (by 0 outside the body) and try again."
         )
+    check_range(scan.voxels, scan.name)
     low, high = float(scan.voxels.min()), float(scan.voxels.max())
     if low == high:
         raise UserError(

@@ -9,7 +9,6 @@ import dataclasses
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,7 +131,9 @@ def run(job: ScanJob, progress: Progress | None = None, cancelled: Callable[[], 
         isotropic=scan.isotropic(frames[0].spacing, frames[0].voxels.shape),
     )
     progress("read", 1, 1)
-    model = load_model(job.model)
+    from C2SCore.modelcache import load_kept
+
+    model = load_kept(job.model)
     order = contrasts.in_order([Path(p).name for p in job.auxiliary], model.card.auxiliary)
     if order not in (None, sorted(order or ())):
         messages.append(
@@ -172,14 +173,6 @@ class _Frame:
     uncertainty: Scan | None
     numbers: dict[str, Any]
     warnings: list[str]
-
-
-@lru_cache(maxsize=1)
-def load_model(name: str) -> Model:
-    """The model by name or file; the last one is kept, for the next scan."""
-    from C2SCore import model
-
-    return model.load(name)
 
 
 def on_grid(moving: Scan, fixed: Scan, messages: list[str]) -> Scan:

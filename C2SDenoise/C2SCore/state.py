@@ -44,10 +44,11 @@ def load_state(path: Path) -> State:
     try:
         with safetensors.safe_open(str(path), framework="pt") as file:
             facts = json.loads(file.metadata()["facts"])
-            groups: dict[str, dict[str, Tensor]] = {}
-            for key in file.keys():
-                group, name = key.split("/", 1)
-                groups.setdefault(group, {})[name] = file.get_tensor(key)
+        groups: dict[str, dict[str, Tensor]] = {}
+        # Not from `file`, whose tensors are the file itself: Windows would refuse to replace it at the next checkpoint.
+        for key, value in safetensors.torch.load(path.read_bytes()).items():
+            group, name = key.split("/", 1)
+            groups.setdefault(group, {})[name] = value
     except (OSError, KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
         raise UserError(
             f"The checkpoint {path} cannot be read ({error}). Remove its folder to start the training again."
@@ -65,8 +66,12 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     """Inverse of `optimizer_tensors`, for an optimizer over the same parameters."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, name = key.split("/", 1)
+        parameter = parameters[int(index)]
+        if value.shape == parameter.shape:  # a moment: in the parameter's order in memory, which a fused step relies on
+            value = torch.empty_like(parameter, device="cpu", requires_grad=False).copy_(value)
         state.setdefault(int(index), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

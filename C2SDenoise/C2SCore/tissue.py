@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import numpy as np
@@ -24,8 +25,10 @@ def foreground(volume: np.ndarray) -> np.ndarray:
     otsu.SetInsideValue(0)
     otsu.SetOutsideValue(1)
     # The brightest percent (fat, vessels) would pull the threshold up.
-    otsu.Execute(sitk.GetImageFromArray(np.minimum(sample, np.quantile(sample, 0.99))))
-    return smooth > 0.8 * otsu.GetThreshold()
+    # By a power of two to between 1/2 and 1: the filter's histogram fails on intensities of some 1e-5 and less.
+    unit = 2.0 ** math.frexp(float(smooth.max()))[1]
+    otsu.Execute(sitk.GetImageFromArray(np.minimum(sample, np.quantile(sample, 0.99)) / np.float32(unit)))
+    return smooth > 0.8 * unit * otsu.GetThreshold()
 
 
 def signal_level(volume: np.ndarray, mask: np.ndarray | None = None) -> float:

@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -191,7 +191,8 @@ def stop_by_interrupt() -> Iterator[threading.Event]:
             raise KeyboardInterrupt
         stopped.set()
         words = "Stopping; the best model so far, if there is one, is kept. Press Ctrl-C again to stop at once."
-        print(words, file=sys.stderr)
+        with suppress(RuntimeError):  # it came in the middle of another line
+            print(words, file=sys.stderr)
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

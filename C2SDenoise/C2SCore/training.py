@@ -22,10 +22,9 @@ from C2SCore.config import TrainConfig
 from C2SCore.corruption import corrupted, patch_size
 from C2SCore.denoiser import Denoiser, on_device, with_contrasts
 from C2SCore.device import choose_device
-from C2SCore.errors import Cancelled, UserError
+from C2SCore.errors import Cancelled, UserError, out_of_memory
 from C2SCore.events import Curve, Log, Message, Preview, Progress
 from C2SCore.feeding import Feeder, threads_for
-from C2SCore.inference import out_of_memory
 from C2SCore.measuring import Cache
 from C2SCore.model import Model, load, save
 from C2SCore.objective import recipe_loss, validation_set
@@ -80,7 +79,7 @@ def train(
             initial = load(config.initial)
         if initial is not None:
             _check_initial(initial, config, len(cases[0].auxiliary))
-        cases = prepare(cases, config, Cache(claimed.measured), emit, cancelled, target.type)
+        cases = prepare(cases, config, Cache(claimed.measured), emit, cancelled, str(target))
         for warning in guidance.warnings([_seen(case) for case in cases], config.to_dict()) if not resume else ():
             emit(Log(warning))
         saved = load_state(claimed.state) if resume else None

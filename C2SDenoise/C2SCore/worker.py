@@ -153,11 +153,14 @@ class Worker:
         if isinstance(message, events.JOBS):
             orders = self._orders[message.job] = Orders()
             self._jobs.put((message, orders))
-        elif isinstance(message, events.CancelJob) and message.job in self._orders:
-            self._orders[message.job].cancelled.set()
-        elif isinstance(message, events.PauseJob) and message.job in self._orders:
-            paused = self._orders[message.job].paused
-            paused.set() if message.paused else paused.clear()
+        elif isinstance(message, (events.CancelJob, events.PauseJob)):
+            given = self._orders.get(message.job)  # asked once: the job may end at any time
+            if given is None:
+                return
+            if isinstance(message, events.CancelJob):
+                given.cancelled.set()
+            else:
+                given.paused.set() if message.paused else given.paused.clear()
         elif isinstance(message, events.Log) and message.text.strip():
             self.send(events.Log(f"This line is no job and is left out: {message.text[:200]}"))
 
@@ -172,7 +175,7 @@ def explain(error: BaseException) -> tuple[str, str]:
             f"The Python package {error.name} is missing.",
             "Install it; inside 3D Slicer the module offers to do so at Apply.",
         )
-    if isinstance(error, MemoryError) or "out of memory" in text.lower() or "can't allocate memory" in text.lower():
+    if errors.out_of_memory(error):
         advice = "Close other programs, choose the processor (CPU) as device, or crop the volume, and apply again."
         return f"The memory did not suffice: {text.splitlines()[0]}", advice
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

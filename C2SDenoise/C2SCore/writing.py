@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from C2SCore.errors import UserError
+
+ATTEMPTS, WAIT = 10, 0.1  # of a renaming that Windows refuses, and the seconds between them
 
 
 def check_writable(path: str | Path) -> Path:
@@ -52,9 +55,21 @@ def atomic(path: str | Path, suffix: str = "") -> Iterator[Path]:
         mask = os.umask(0)  # mkstemp makes private files; the result gets the rights of any other new file
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)
-        os.replace(temporary, path)
+        _replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _replace(new: Path, path: Path) -> None:
+    """Rename over whatever is there; where Windows refuses, as while somebody reads the old file, try again."""
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return os.replace(new, path)
+        except PermissionError:
+            if os.name != "nt":
+                raise
+            time.sleep(WAIT)
+    os.replace(new, path)
 
 
 def write_json(path: str | Path, values: Any) -> Path:

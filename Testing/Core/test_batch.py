@@ -257,3 +257,27 @@ def test_no_output_replaces_the_original_that_a_link_leads_to(folder, tmp_path):
         batch.plan([link], folder, ScanJob("", ""))
     with pytest.raises(UserError, match="is an input"):
         batch.plan([folder], folder / "deep" / "..", ScanJob("", ""))
+
+
+def test_names_that_are_no_utf8_are_recorded(tmp_path, model_file):
+    (tmp_path / "in").mkdir()
+    try:
+        (tmp_path / "in" / os.fsdecode(b"\xff.nii.gz")).write_bytes(b"x")
+    except OSError:
+        pytest.skip("this file system takes no such names")
+    jobs = batch.plan([tmp_path / "in"], tmp_path / "out", template(model_file))
+    assert [r.state for r in batch.run(jobs, tmp_path / "out")] == ["failed"]
+    assert "udcff" in (tmp_path / "out" / "batch.csv").read_text(encoding="utf-8")
+
+
+def test_a_table_that_is_open_elsewhere_does_not_stop_the_batch(folder, tmp_path, model_file, monkeypatch):
+    replace = os.replace
+
+    def refuse(source, target):
+        if str(target).endswith(".csv"):
+            raise PermissionError(13, "in use")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    records = batch.run(batch.plan([folder], tmp_path / "out", template(model_file)), tmp_path / "out")
+    assert {r.state for r in records} <= {"done", "failed"} and (tmp_path / "out" / "batch.json").is_file()

@@ -198,6 +198,8 @@ def test_contrasts_must_be_those_of_the_model() -> None:
     [
         (np.full((2, 8, 8), np.nan), Options(), "NaN or infinite"),
         (np.full((2, 8, 8), np.inf), Options(), "NaN or infinite"),
+        (np.eye(8)[None] * 1e16, Options(), "strongest voxel of the volume is 1e\\+16"),
+        (np.eye(8)[None] * 1e-10, Options(), "Multiply the scan"),
         (np.full((2, 8, 8), 3.0), Options(), "nothing to denoise"),
         (np.zeros((2, 8, 8, 3)), Options(), "has shape"),
         (np.zeros((0, 8, 8)), Options(), "has shape"),

@@ -60,7 +60,6 @@ def test_series_is_sorted_by_position(tmp_path):
     assert scan.name == "series 1"
     expected = np.array([[-0.5, 0, 0, -10], [0, -0.75, 0, -20], [0, 0, 2.5, 30], [0, 0, 0, 1]])
     np.testing.assert_allclose(scan.ijk_to_ras, expected, atol=1e-9)
-    assert files.is_scan(folder)
     assert files.find_scans(tmp_path) == [folder]
 
 
@@ -154,7 +153,7 @@ def test_objects_without_pixels_are_passed_over(content, tmp_path):
     write_object(tmp_path / "XX_0001", content)
     assert files.read(tmp_path)[0].voxels.shape == (3, 6, 8)
     write_object(tmp_path / "other" / "PS_0001", content)
-    assert not files.is_scan(tmp_path / "other")
+    assert files.find_scans(tmp_path / "other") == []
     assert files.find_scans(tmp_path) == [tmp_path]
 
 
@@ -170,7 +169,6 @@ def test_table_of_contents_is_no_image(tmp_path):
     write_object(tmp_path / "DICOMDIR", DIRECTORY)
     for k in range(2):
         write_slice(tmp_path / "IMAGES" / f"{k}.dcm", volume()[k], (0, 0, k), k + 1)
-    assert not files.is_scan(tmp_path)
     assert files.find_scans(tmp_path) == [tmp_path / "IMAGES"]
     with pytest.raises(UserError, match="no DICOM series"):
         files.read(tmp_path)
@@ -194,4 +192,4 @@ def test_folder_without_series(tmp_path):
     (tmp_path / "notes.txt").write_text("none")
     with pytest.raises(UserError, match="no DICOM series"):
         files.read(tmp_path)
-    assert not files.is_scan(tmp_path)
+    assert files.find_scans(tmp_path) == []

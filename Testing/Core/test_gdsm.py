@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from C2SCore import gdsm
+from C2SCore.denoising import with_detail
 
 LEVELS = st.floats(0.05, 3.0)
 
@@ -163,10 +165,10 @@ def test_minimiser_for_a_target_level_lies_on_the_detail_line() -> None:
 
 
 def test_detail_line_matches_the_closed_form() -> None:
-    x, s, sigma_d, target = torch.tensor([2.0]), 1.0, 0.7, 0.4
+    x, s, sigma_d, target = np.array([2.0]), 1.0, 0.7, 0.4
     posterior = x * s**2 / (s**2 + sigma_d**2)
     expected = x * (s**2 + target**2) / (s**2 + sigma_d**2)
-    assert torch.allclose(gdsm.detail(posterior, x, target, sigma_d), expected)
+    np.testing.assert_allclose(with_detail(x, posterior, (target / sigma_d) ** 2), expected, rtol=1e-6)
 
 
 def test_drawn_levels_fill_their_range() -> None:

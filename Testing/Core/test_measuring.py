@@ -13,7 +13,7 @@ from C2SCore.config import TrainConfig
 from C2SCore.measuring import Cache, Measurement, measure
 from C2SCore.patches import Case
 from C2SCore.preparing import prepare
-from C2SCore.tissue import foreground, signal_level
+from C2SCore.tissue import foreground, signal_level, thickest
 
 
 def scan(sigma: float = 20.0, seed: int = 0, count: int = 4) -> np.ndarray:
@@ -39,9 +39,10 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_the_numbers_are_those_of_the_estimators() -> None:
     volume = scan()
     found, mask = measure(volume), foreground(volume)
-    assert found.sigmas == pytest.approx(noise.estimate_slice_sigmas(volume, mask, found.spectrum))
+    passed = noise.HighPassed(volume, mask, found.spectrum)
+    assert found.sigmas == pytest.approx(passed.slice_sigmas(passed.sigma(thickest(mask))))
     assert found.sigmas == pytest.approx(20, rel=0.15) and found.signal == signal_level(volume, mask)
-    assert found.correlation == pytest.approx(noise.slice_correlation(volume, mask, found.spectrum))
+    assert found.correlation == pytest.approx(passed.slice_correlation(mask))
     assert (found.low, found.high) == (volume.min(), volume.max())
     assert found.powers == pytest.approx(np.square(volume, dtype=np.float64).mean(axis=(1, 2)))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import struct
 import subprocess
@@ -13,10 +14,11 @@ import pytest
 import torch
 
 from C2SCore import card, model, runlock
-from C2SCore.card import Card, find_model, list_models, read_card
+from C2SCore.card import Card, find_model, list_models, models_folder, read_card
 from C2SCore.cli import main
 from C2SCore.denoiser import Denoiser
 from C2SCore.errors import UserError
+from C2SCore.modelcache import load_kept
 from C2SCore.runfolder import LOCK
 from C2SCore.trainrecord import Record
 
@@ -191,6 +193,41 @@ def test_files_that_are_no_models(tmp_path: Path) -> None:
         model.load(tmp_path / "nowhere.safetensors")
     with pytest.raises(UserError, match="There is no model 'nothing'; there are default"):
         model.load("nothing")
+
+
+@pytest.mark.parametrize("header", [{"a": 1}, {"__metadata__": "words"}, {"a": {"data_offsets": []}}, [1, 2]])
+def test_one_odd_file_hides_no_model(header, saved: Path) -> None:
+    text = json.dumps(header).encode()
+    folder = models_folder()
+    folder.mkdir(parents=True)
+    (folder / "odd.safetensors").write_bytes(len(text).to_bytes(8, "little") + text)
+    (folder / ".c2s-left.safetensors").write_bytes(saved.read_bytes())  # of a process that was killed
+    with pytest.raises(UserError, match="damaged header"):
+        read_card(folder / "odd.safetensors")
+    assert [entry.name for entry in list_models()] == ["default"]
+
+
+def test_names_that_differ_by_case_alone_are_one(saved: Path) -> None:
+    model.import_model(saved, "Knee")
+    with pytest.raises(UserError, match="already"):
+        model.import_model(saved, "knee")
+
+
+@pytest.mark.parametrize("name", ["nul", "COM1", "aux.old"])
+def test_names_of_devices_are_no_names(name: str, saved: Path) -> None:
+    with pytest.raises(UserError, match="no device"):
+        model.import_model(saved, name)
+
+
+def test_a_kept_model_is_loaded_again_when_its_file_changes(saved: Path) -> None:
+    first = load_kept(saved)
+    assert load_kept(saved) is first
+    other = Denoiser("small", 1)
+    with torch.no_grad():
+        other.network.tail.bias.add_(1)
+    model.save(saved, other, Card("other"))
+    os.utime(saved, ns=(1, 1))  # clocks of some systems are too coarse to tell
+    assert load_kept(saved).card.name == "other"
 
 
 def test_saving_where_one_cannot(tmp_path: Path) -> None:

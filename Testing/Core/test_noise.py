@@ -7,10 +7,9 @@ import pytest
 
 from C2SCore import noise
 from C2SCore.noise import (
+    HighPassed,
     estimate_sigma,
-    estimate_slice_sigmas,
     pair_sigma,
-    slice_correlation,
 )
 from C2SCore.spectrum import BINS, estimate_spectrum, white_spectrum
 from C2SCore.tissue import foreground, signal_level
@@ -71,7 +70,7 @@ def test_level_of_every_slice() -> None:
     rng = np.random.default_rng(0)
     sigmas = np.array([5, 5, 5, 10, 10, 10.0])
     volume = (clean + sigmas[:, None, None] * rng.standard_normal(clean.shape)).astype(np.float32)
-    found = estimate_slice_sigmas(volume, foreground(volume), white_spectrum())
+    found = HighPassed(volume, foreground(volume), white_spectrum()).slice_sigmas(0.0)
     assert found == pytest.approx(sigmas, rel=0.15)
 
 
@@ -98,5 +97,16 @@ def test_slices_that_share_noise_are_found() -> None:
     volume = _noisy(10.0)
     blurred = (volume[1:] + volume[:-1]) / 2
     mask = foreground(volume)
-    assert abs(slice_correlation(volume, mask, white_spectrum())) < 0.1
-    assert slice_correlation(blurred, mask[1:], white_spectrum()) == pytest.approx(0.5, abs=0.1)
+    assert abs(HighPassed(volume, mask, white_spectrum()).slice_correlation(mask)) < 0.1
+    assert HighPassed(blurred, mask[1:], white_spectrum()).slice_correlation(mask[1:]) == pytest.approx(0.5, abs=0.1)
+
+
+@pytest.mark.parametrize("unit", [2.0**-25, 2.0**-10, 2.0**40])
+def test_the_unit_of_the_scan_does_not_matter(unit: float) -> None:
+    volume = _noisy(10.0)
+    scaled = volume * np.float32(unit)
+    mask = foreground(volume)
+    assert np.array_equal(foreground(scaled), mask)
+    assert estimate_sigma(scaled) == pytest.approx(unit * estimate_sigma(volume), rel=1e-5)
+    found = [HighPassed(v, mask, white_spectrum()).slice_correlation(mask) for v in (volume, scaled)]
+    assert found[1] == pytest.approx(found[0], abs=1e-4)

@@ -63,6 +63,12 @@ def test_colours_are_written_as_they_are(tmp_path):
     assert np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "c.png"))), colours)
 
 
+@pytest.mark.parametrize("shape", [(3, 500), (500, 2), (1, 1), (7, 96)])
+def test_thumbnails_of_narrow_slices(shape: tuple[int, int]) -> None:
+    plane = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    assert 0 < max(inspecting.small(plane, 48).shape) <= 48
+
+
 class Stub:
     """A denoiser that keeps a share of the image."""
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from phantom import noisy, phantom
 
-from C2SCore import measuring, model
+from C2SCore import denoising, measuring, model
 from C2SCore.denoising import Options, denoise
 from C2SCore.errors import UserError
 from C2SCore.quality import residual_checks
@@ -99,3 +99,10 @@ def test_a_training_wants_scans_as_they_were_made() -> None:
     moved, *_ = _scored(_brain()[1])
     with pytest.raises(UserError, match="before its intensities were normalised"):
         measuring.check_values("scan", moved)
+
+
+def test_a_scan_is_shifted_once(monkeypatch) -> None:
+    monkeypatch.setattr(denoising, "zero_point", lambda volume: -5.0)  # as for thin masked slices, however often asked
+    scan = noisy(phantom((2, 32, 32)), SIGMA)
+    result = denoise(scan, model.load("default"), Options(sigma=SIGMA, noise="gaussian"))
+    assert np.abs(result.denoised - scan).mean() < 2 * SIGMA
