@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import collections
 import queue
+import shutil
 import sys
 import threading
 import time
@@ -73,8 +74,10 @@ class Task:
 
     def end(self, ending: events.Message) -> None:
         if not self.finished:
-            self.ending = ending
-            self._call(self._on_end, ending)
+            self.ending, on_end = ending, self._on_end
+            # Whoever gave them may be done with: in a circle, its volumes would stay until the next full collection.
+            self._on_message = self._on_end = None
+            self._call(on_end, ending)
 
     def _call(self, callback: Callable[[events.Message], None] | None, message: events.Message) -> None:
         """A fault in a callback must stop neither the timer nor the other tasks."""
@@ -90,7 +93,7 @@ class Worker:
 
     Parameters
     ----------
-    command : program and arguments; by default this interpreter running C2SCore's worker.
+    command : program and arguments; by default Slicer's Python running C2SCore's worker.
     on_busy : called with True when the first job comes and with False when the last has ended: starts and stops the
     timer. on_log : called with every line that is no message (prints and warnings of libraries). program : what
     messages call it.
@@ -104,7 +107,7 @@ class Worker:
         program: str = "denoising program",
     ) -> None:
         self._program = program
-        self._command = command or [sys.executable, "-u", "-m", "C2SCore.worker"]
+        self._command = command
         self.on_busy, self.on_log = on_busy, on_log
         self.log: collections.deque[str] = collections.deque(maxlen=LOG_LINES)
         self.started: events.Started | None = None
@@ -217,10 +220,16 @@ class Worker:
             return
         self.started = None
         self.log.clear()
-        self._process = processes.Process(self._command)
+        self._process = processes.Process(self._line())
         log = threading.Thread(target=self._read_log, args=(self._process,), daemon=True)
         log.start()
         threading.Thread(target=self._read_messages, args=(self._process, log), daemon=True).start()
+
+    def _line(self) -> list[str]:
+        """Program and arguments. Not before it is needed: a module that Slicer opens at its start is there before
+        `sys.executable` names Slicer's Python.
+        """
+        return self._command or [shutil.which("PythonSlicer") or sys.executable, "-u", "-m", "C2SCore.worker"]
 
     def _read_messages(self, process: processes.Process, log: threading.Thread) -> None:
         """Thread: messages into the queue; at the end of the output, the exit code, after the last lines of the log."""
@@ -304,6 +313,6 @@ class Worker:
             self._ensure()
             self.send(task.job)
         except OSError as error:
-            advice = f"Check that {self._command[0]} exists and may be run; reinstall the extension if not."
+            advice = f"Check that {self._line()[0]} exists and may be run; reinstall the extension if not."
             message = f"The {self._program} could not be started: {error}."
             self._finish(task, events.Failed(task.job.job, message, advice))

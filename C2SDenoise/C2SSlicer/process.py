@@ -89,7 +89,7 @@ def kill(process: Process, announced: int | None) -> None:
     else:
         try:
             os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
+        except (ProcessLookupError, PermissionError):  # the latter on macOS, of one that has ended just now
             pass
 
 

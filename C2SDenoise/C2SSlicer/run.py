@@ -187,7 +187,8 @@ class Run:
         self._end("failed" if isinstance(ending, events.Failed) else "cancelled")
 
     def _end(self, state: str) -> None:
-        self.state, self._pieces = state, None
+        self.state, self._pieces, self._task = state, None, None
+        self._arrays = []
         self._folder.cleanup()
         if self._on_end:
             self._on_end(self)

@@ -35,6 +35,11 @@ def done(run: Any) -> str:
     return "<br>".join([text, *(f"<b>Note:</b> {html.escape(w)}" for w in run.result.warnings)])
 
 
+def plain(text: str) -> str:
+    """Text for a label that also takes HTML: without a tag, it would show `&amp;` as it stands."""
+    return f"<span>{html.escape(text)}</span>"
+
+
 def failed(message: str) -> str:
     """A failure, marked as such in words too, not by colour alone."""
     return f'<b style="color:#c0392b">Not done.</b> {html.escape(message)}'

@@ -1,4 +1,8 @@
-"""Closing Slicer while a training goes on: it asks first."""
+"""Closing Slicer while a training goes on: it asks first.
+
+Slicer's own restart, as after a change of its settings, closes no window: there the training ends unasked, and can be
+resumed.
+"""
 
 from __future__ import annotations
 

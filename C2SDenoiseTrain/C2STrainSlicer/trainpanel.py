@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -111,7 +110,7 @@ class TrainPanel:
                     self.log(training.failure.traceback)
                 self.message = status.failed(failure_text(training)).replace("\n", "<br>")
             else:
-                self.message = html.escape(_end_text(training))
+                self.message = status.plain(_end_text(training))
             self._fill_unfinished()
             self.models.fill(training.plan.out.stem if training.plan.out.exists() else "")
 
@@ -215,7 +214,7 @@ class TrainPanel:
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(self.training.report))
 
     def _say(self, text: str) -> None:
-        self.message = html.escape(text)
+        self.message = status.plain(text)
         self.update()
 
 

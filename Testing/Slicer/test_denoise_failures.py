@@ -169,7 +169,7 @@ def test_a_program_that_is_broken(bench, monkeypatch):
     add_volume()
     widget = open_panel(bench)
     worker = widget.panel._worker
-    monkeypatch.setattr(worker, "_command", [worker._command[0], "-c", "print(1/0)"])
+    monkeypatch.setattr(worker, "_command", [sys.executable, "-c", "print(1/0)"])
     worker.kill()
     bench.click(widget.ui.applyButton)
     bench.wait_until(lambda: widget.panel.run.finished)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import sys
 import threading
 import time
+import weakref
 
 import pytest
 
@@ -333,3 +335,37 @@ def test_a_fault_in_a_callback_stops_nothing(worker, capsys):
     task = worker.submit(denoise("3"), fault, fault)
     assert isinstance(task.wait(20), events.Done)
     assert "in the callback" in capsys.readouterr().err
+
+
+def test_the_interpreter_is_looked_for_when_it_is_needed(monkeypatch):
+    """Slicer gives `sys.executable` its value after the module that it starts with was set up."""
+    interpreter = sys.executable
+    monkeypatch.setattr(sys, "executable", "")
+    worker = job.Worker()
+    monkeypatch.setattr(sys, "executable", interpreter)
+    try:
+        ending = worker.submit(events.CheckJob(job.new_id(), "cpu")).wait(60)
+        assert isinstance(ending, events.Done)
+    finally:
+        worker.close(5)
+
+
+def test_a_task_that_has_ended_holds_nobody():
+    class Caller:
+        def __init__(self, worker):
+            self.task = worker.submit(check(), self.hear, self.hear)
+
+        def hear(self, message):
+            pass
+
+    worker = job.Worker(PLAIN)
+    gc.disable()
+    try:
+        caller = Caller(worker)
+        caller.task.wait(20)
+        seen = weakref.ref(caller)
+        del caller
+        assert seen() is None
+    finally:
+        gc.enable()
+        worker.close(5)
