@@ -78,6 +78,8 @@ def plan(inputs: Sequence[str | Path], folder: str | Path, template: ScanJob) ->
     """
     if not str(folder):
         raise UserError("The output folder has no name. Name a folder.")
+    if "" in map(str, inputs):
+        raise UserError("An input has no name (an empty variable?). Name a scan or a folder.")
     folder = Path(folder)
     found: dict[str, tuple[Path, Path]] = {}  # scan, folder of its output
     for path, inside in _scans(inputs, set(_read_record(folder))):

@@ -107,7 +107,12 @@ def build_parser() -> argparse.ArgumentParser:
     recipe = train.add_mutually_exclusive_group()
     recipe.add_argument("--preset", default="", help="quick, standard (default) or paper; not with --resume")
     recipe.add_argument("--config", default="", metavar="FILE.yaml", help="a recipe of your own")
-    train.add_argument("--minutes", type=float, metavar="N", help="time budget, instead of the recipe's")
+    train.add_argument(
+        "--minutes",
+        type=float,
+        metavar="N",
+        help="time budget, instead of the recipe's; with --resume, what was used before counts",
+    )
     train.add_argument(
         "--initial", default="", metavar="MODEL", help="start from this model, or from 'none'; else the recipe decides"
     )

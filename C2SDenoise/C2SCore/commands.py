@@ -60,6 +60,8 @@ def _denoise_jobs(options: argparse.Namespace) -> list[ScanJob]:
     from C2SCore import batch, scanjob
     from C2SCore.images import WRITABLE, suffix_of
 
+    if "" in options.scans:
+        raise UserError("A scan has no name (an empty variable?). Name a file or a folder.")
     many = len(options.scans) > 1
     names = [batch.output_name(scan, options.dicom) for scan in options.scans]
     double = next((n for n in names if names.count(n) > 1), None)
@@ -68,6 +70,8 @@ def _denoise_jobs(options: argparse.Namespace) -> list[ScanJob]:
 
     def place(out: str, name: str, ending: str) -> str:
         if out and options.dicom and ending != ".json":
+            if suffix_of(out) in WRITABLE:
+                raise UserError(f"{out} is an image file; with --dicom the output is a folder. Name a folder.")
             return str(Path(out) / f"{name}{ending}")  # a folder of its own for every series
         folder = Path(out).is_dir() or out.endswith(("/", "\\")) or not suffix_of(out)
         if not out or (not many and not folder):
@@ -95,12 +99,17 @@ def _denoise_jobs(options: argparse.Namespace) -> list[ScanJob]:
 
 def _template(options: argparse.Namespace) -> ScanJob:
     """A job with all settings, without scan and outputs."""
+    from C2SCore import files
     from C2SCore.scanjob import ScanJob
 
     try:
         sigma: str | float = float(options.sigma)
     except ValueError:
         sigma = options.sigma
+    if isinstance(sigma, str) and sigma != "auto" and not Path(files.split_part(sigma)[0]).exists():
+        raise UserError(
+            f"sigma is {sigma!r}; it must be 'auto', a number from 0, or the file of a noise map. Change it."
+        )
     if isinstance(sigma, float) and not 0 <= sigma < float("inf"):
         raise UserError(f"sigma is {options.sigma}; it must be a number from 0, in the scan's unit, 'auto', or a map.")
     if not 0 <= options.detail <= 1:

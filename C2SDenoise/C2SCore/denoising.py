@@ -120,6 +120,11 @@ def _denoise(
     else:
         work = VolumePass(voxels, others, found, passes)
         estimate = (work.estimate_along_each if options.isotropic else work.estimate)(progress, cancelled)
+        if not np.isfinite(estimate.sum(dtype=np.float64)):
+            raise UserError(
+                f"The model {model.card.name!r} makes NaN or infinite voxels of this scan; every voxel must be a "
+                "number. Choose another model, or train it again."
+            )
         if not found.magnitude:
             centre_background(voxels, estimate, found.levels)
         if options.uncertainty:
@@ -136,7 +141,8 @@ def _look(
 ) -> tuple[Measured, dict[str, Any]]:
     """What is measured of the volume; what there is to say of it goes into `warnings`."""
     given = None if isinstance(options.sigma, str) else np.asarray(options.sigma, dtype=np.float32)
-    observer = passes if not model.denoiser.contrasts else bundled(passes.device)
+    # Not the model that was chosen: it may have learnt little, and its training was told what the bundled one sees.
+    observer = bundled(passes.device)
     found = measure(voxels, given, options.noise, observer)
     if given is None and found.sigma > options.sigma_limit:
         warnings.append(f"Repeated frames show that the noise is at most {options.sigma_limit:.3g}: that is taken.")

@@ -5,6 +5,7 @@ Chain from k-space: centred orthonormal inverse 2-D FFT, magnitude, root of the 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,7 @@ def _scans_in(file: h5py.File) -> list[str]:
         if not isinstance(item, h5py.Dataset) or item.ndim not in (3, 4) or item.size == 0:
             return False
         if name in STORED:
-            return item.ndim == 3
+            return item.ndim == 3 and item.dtype.kind in "iufc"
         return (name == "kspace" or name.startswith("kspace_")) and item.dtype.kind == "c"
 
     return sorted((n for n in file if usable(n)), key=lambda n: (n not in STORED, n))
@@ -149,7 +150,7 @@ def _space(root: ElementTree.Element, kind: str) -> _Space | None:
     except ValueError:
         return None
     (mx, my, mz), (vx, vy, vz) = values
-    if min(mx, my, mz, vx, vy, vz) <= 0:
+    if not all(0 < v < math.inf for v in (mx, my, mz, vx, vy, vz)):
         return None
     return _Space((int(mx), int(my), int(mz)), (vx, vy, vz))
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -49,6 +51,8 @@ def open_image(path: Path) -> sitk.ImageFileReader:
     """A reader that has read the header and found one real number per voxel; raises `UserError` otherwise."""
     if suffix_of(path) in NIFTI:
         nifti.check_complete(path)
+    elif suffix_of(path) == ".mha":
+        _check_unpacks(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
@@ -64,6 +68,21 @@ def open_image(path: Path) -> sitk.ImageFileReader:
             "Convert it to greyscale, or save its frames as a 4-D image."
         )
     return reader
+
+
+def _check_unpacks(path: Path) -> None:
+    """Raises `UserError` where the compressed voxels of a MetaImage file are damaged: SimpleITK passes over that."""
+    with open(path, "rb") as file:
+        lines = iter(file.readline, b"")
+        header = list(itertools.takewhile(lambda line: not line.startswith(b"ElementDataFile"), lines))
+        if not any(line.split() == [b"CompressedData", b"=", b"True"] for line in header):
+            return
+        unpacking = zlib.decompressobj()
+        try:
+            while not unpacking.eof and (chunk := file.read(1 << 20)):
+                unpacking.decompress(chunk)
+        except zlib.error as error:
+            raise UserError(f"{path} is damaged ({error}); it must be a complete image. Copy it again.") from error
 
 
 def read_image(path: Path) -> list[Scan]:
@@ -150,11 +169,7 @@ def write_image(scans: Sequence[Scan], path: Path, dtype: np.dtype | None) -> Pa
     first = scans[0]
     if any(s.voxels.shape != first.voxels.shape for s in scans):
         raise UserError("The frames of a 4-D image must have the same shape; write them to separate files.")
-    if suffix.startswith(".nii") and _is_sheared(first):
-        raise UserError(
-            f"{first.name} has axes that are not at right angles, which NIfTI written here cannot hold. "
-            "Choose a .nrrd or .mha file."
-        )
+    check_fits(first, path)
     arrays = [as_type(s.voxels, dtype) for s in scans]
     step = first.frame_step or 1.0
     listed = len(scans) > 1 and suffix == ".nrrd"
@@ -171,13 +186,41 @@ def write_image(scans: Sequence[Scan], path: Path, dtype: np.dtype | None) -> Pa
         image = sitk.JoinSeries([to_image(first, a) for a in arrays], first.frame_start, step)
     with atomic(path, suffix) as temporary:
         try:
-            sitk.WriteImage(image, str(temporary), useCompression=suffix in (".nrrd", ".mha", ".nii.gz"))
+            if suffix in NIFTI:
+                _write_nifti(image, first, temporary)
+            else:
+                sitk.WriteImage(image, str(temporary), useCompression=True)
         except RuntimeError as error:
             raise UserError(f"{path} could not be written: {_last_line(error)} Choose another place.") from error
+        except OSError as error:
+            raise _cut_short(path) from error
         _check_written(temporary, path, sum(a.nbytes for a in arrays))
         if listed:
             _mark_as_list(temporary)
     return path
+
+
+def check_fits(scan: Scan, path: str | Path) -> None:
+    """Raises `UserError` where the format of `path` cannot hold the geometry of a scan."""
+    if suffix_of(path) in NIFTI and _is_sheared(scan):
+        raise UserError(
+            f"{scan.name} has axes that are not at right angles, which NIfTI written here cannot hold. "
+            "Choose a .nrrd or .mha file."
+        )
+
+
+def _write_nifti(image: sitk.Image, scan: Scan, path: Path) -> None:
+    """With the transforms of the file that the scan came from, if that was NIfTI, too."""
+    plain = path.with_name(path.name.removesuffix(".gz")) if path.suffix == ".gz" else path
+    try:
+        sitk.WriteImage(image, str(plain), useCompression=False)
+        if scan.source is not None and suffix_of(scan.source) in NIFTI:
+            nifti.copy_orientation(scan.source, plain)
+        if plain != path:
+            nifti.compress(plain, path)
+    finally:
+        if plain != path:
+            plain.unlink(missing_ok=True)
 
 
 def _check_written(temporary: Path, path: Path, size: int) -> None:
@@ -192,10 +235,14 @@ def _check_written(temporary: Path, path: Path, size: int) -> None:
         elif suffix == ".nrrd" and nifti.gzip_length(temporary) != size % 2**32:
             raise EOFError
     except (UserError, OSError, EOFError) as error:
-        raise UserError(
-            f"{path} could not be written: only a part of it arrived, as where the disk or a quota is full; "
-            "all of it must fit. Free some space or choose another place."
-        ) from error
+        raise _cut_short(path) from error
+
+
+def _cut_short(path: Path) -> UserError:
+    return UserError(
+        f"{path} could not be written: only a part of it arrived, as where the disk or a quota is full; "
+        "all of it must fit. Free some space or choose another place."
+    )
 
 
 def as_type(voxels: np.ndarray, dtype: np.dtype | None) -> np.ndarray:

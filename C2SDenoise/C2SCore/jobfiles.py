@@ -18,7 +18,7 @@ _DETACHED = {".mhd": re.compile(r"^\s*ElementDataFile\s*=(.*)", re.I), ".nhdr": 
 
 def resolved(path: str | Path) -> str:
     """A name that is the same from every folder, through links and, on Windows and macOS, in whatever case."""
-    return folded(Path(path).resolve())
+    return folded(os.path.realpath(path))  # `Path.resolve` fails where links lead in a circle
 
 
 def folded(path: str | Path) -> str:
@@ -37,7 +37,10 @@ def files_of(path: str | Path) -> list[Path]:
     """Every file that a scan is read from: itself, the data of a detached header, or all DICOM files of a folder."""
     file = split_part(path)[0]
     if file.is_dir():
-        return sorted(f for f in file.iterdir() if f.is_file() and dicom.is_dicom(f))
+        try:
+            return sorted(f for f in file.iterdir() if f.is_file() and dicom.is_dicom(f))
+        except OSError:  # it may not be listed: reading it says so
+            return [file]
     return [file, *_detached(file)]
 
 

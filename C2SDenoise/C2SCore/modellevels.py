@@ -12,17 +12,18 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from C2SCore import calibration, emptyspace, model, noisemap, refining
+from C2SCore import calibration, emptyspace, noisemap, refining
 from C2SCore.card import find_model
 from C2SCore.inference import SlicePass
 from C2SCore.measuring import source_text
+from C2SCore.modelcache import load_kept
 
 MODEL = "default"
 
 
 def bundled(device: torch.device) -> SlicePass:
-    """The bundled model, to look at a scan with: where a training begins, and for models that need other contrasts."""
-    return SlicePass(model.load(MODEL).denoiser, device)
+    """The bundled model, to look at a scan with."""
+    return SlicePass(load_kept(MODEL, str(device)).denoiser, device)
 
 
 class ModelLevels:

@@ -37,7 +37,7 @@ def check_complete(path: Path) -> None:
     with _opened(path) as file:
         expected = _layout(file.read(540), path).end
     with _damage_told(path):
-        found = _uncompressed_size(path, expected) if _compressed(path) else path.stat().st_size
+        found = _uncompressed_size(path) if _compressed(path) else path.stat().st_size
     if found < expected:
         raise UserError(f"{path} is cut short: its header promises {expected} bytes, it holds {found}. Copy it again.")
 
@@ -111,16 +111,40 @@ def gzip_length(path: Path) -> int:
         return int(struct.unpack("<I", file.read(4))[0])
 
 
-def _uncompressed_size(path: Path, expected: int) -> int:
-    """Length of the content of a gzip file; `EOFError` if it is cut.
-
-    The last four bytes of a gzip member are its length modulo 2^32 (RFC 1952): where they are what the header promises
-    nothing needs to be unpacked. Otherwise (several members, padding, or a cut) the whole file is.
+def _uncompressed_size(path: Path) -> int:
+    """Length of the content of a gzip file. All of it is unpacked, since only then its checksum shows damage, of which
+    SimpleITK says nothing; `OSError`, `EOFError` or `zlib.error` where there is some.
     """
-    if gzip_length(path) == expected % 2**32:
-        return expected
     total = 0
     with gzip.open(path, "rb") as unpacked:
         while chunk := unpacked.read(_CHUNK):
             total += len(chunk)
     return total
+
+
+# Where a NIfTI-1 header says how voxels lie in space (nifti1.h): qfac, the codes of both transforms, and these.
+_QFAC, _CODES, _TRANSFORMS = (76, "f"), (252, "2h"), (256, "18f")
+
+
+def copy_orientation(source: Path, target: Path) -> None:
+    """Take both transforms and their codes from the header of one file into that of another, which is not compressed
+    and little-endian: SimpleITK writes one of them twice, and forgets what they mean. Nothing is done for NIfTI-2.
+    """
+    with _opened(source) as file:
+        header = file.read(348)
+    order = next((o for o in "<>" if header[:4] == struct.pack(o + "i", 348)), None)
+    if order is None:
+        return
+    with open(target, "r+b") as file:
+        if file.read(4) != struct.pack("<i", 348):
+            return
+        for place, kinds in (_QFAC, _CODES, _TRANSFORMS):
+            file.seek(place)
+            file.write(struct.pack("<" + kinds, *struct.unpack_from(order + kinds, header, place)))
+
+
+def compress(source: Path, target: Path) -> None:
+    """The content of one file as another, by gzip."""
+    with open(source, "rb") as plain, open(target, "wb") as file, gzip.GzipFile("", "wb", 6, file, mtime=0) as packed:
+        while chunk := plain.read(_CHUNK):
+            packed.write(chunk)

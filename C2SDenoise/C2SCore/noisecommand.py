@@ -78,6 +78,8 @@ def _from_repetitions(paths: Sequence[str]) -> dict[str, Any]:
         scan.check(frame)
         if not scan.same_grid(frame, frames[0]):
             raise UserError(f"{frame.name} and {frames[0].name} have different grids; they must share one.")
+    if any(np.array_equal(a.voxels, b.voxels) for a, b in pairwise(frames)):
+        raise UserError("Two of the repetitions are the same image; each must be a scan of its own. Check the names.")
     sigma = float(np.median([noise.pair_sigma(a.voxels, b.voxels) for a, b in pairwise(frames)]))
     mean = np.mean([f.voxels for f in frames], axis=0)
     return _row(str(paths[0]), frames[0].name, sigma, signal_level(mean), f"{len(frames)} repetitions")

@@ -53,7 +53,8 @@ def refine(
     passes: SlicePass,
 ) -> float:
     """The level at which the model's residual has the variance that it should have; `start` if there is too little
-    tissue. `shape` (J, I): the level over the plane, relative to its median.
+    tissue, or if the search leads away from where it began to no such level. `shape` (J, I): the level over the plane,
+    relative to its median.
     """
     rows = fullest(mask, REFINE_SLICES)
     window = _window(mask)
@@ -63,19 +64,19 @@ def refine(
     probe = _Probe(part[rows], window, spectrum, passes)
     # Where anatomy is fine, the residual grows almost as fast as the level that is assumed: a fixed share of the
     # difference, step by step, would come to a halt long before the end; so its zero is found by secants.
-    place, slope, before = math.log(start), -1.0, (0.0, 0.0)
+    place, slope, before, differences = math.log(start), -1.0, (0.0, 0.0), []
     for n in range(ROUNDS):
         sigma = math.exp(place)
         residual, expected = probe.moments(np.float32(sigma) if shape is None else sigma * shape, magnitude)
         ratio = float(residual[inside].mean() / max(expected[inside].mean(), 0.05))
-        difference = math.log(min(max(ratio, 0.1), 10))
+        differences.append(difference := math.log(min(max(ratio, 0.1), 10)))
         if n > 0:
             slope = min((difference - before[1]) / (place - before[0]), FLATTEST)
         before = place, difference
         place += min(max(-difference / slope, -LONGEST), LONGEST)
         if abs(difference) < CLOSE:
             break
-    return math.exp(place)
+    return math.exp(place) if abs(differences[-1]) <= abs(differences[0]) else start
 
 
 def refined_shape(

@@ -6,6 +6,7 @@ The command line, the batch and the cluster all come through here.
 from __future__ import annotations
 
 import dataclasses
+import math
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import numpy as np
 from C2SCore import __version__, contrasts, dicomwriting, files, scan
 from C2SCore.card import find_model
 from C2SCore.errors import UserError
+from C2SCore.images import check_fits, suffix_of
 from C2SCore.jobfiles import check_image_name, check_outputs
 from C2SCore.scan import Scan
 from C2SCore.writing import check_writable, write_json
@@ -88,8 +90,10 @@ def check_job(job: ScanJob) -> None:
             dicomwriting.check_folder(Path(path))
         else:
             check_writable(path)
-    if job.adapt < 0:
-        raise UserError(f"The minutes of adaptation are {job.adapt:g}; they must be 0 or more.")
+    if not 0 <= job.adapt < math.inf:
+        raise UserError(f"The minutes of adaptation are {job.adapt:g}; they must be a number from 0. Change it.")
+    if job.report and suffix_of(job.report) != ".json":
+        raise UserError(f"The report {job.report} must end in .json. Change its name.")
 
 
 def check_together(jobs: Sequence[ScanJob]) -> None:
@@ -115,15 +119,19 @@ def run(job: ScanJob, progress: Progress | None = None, cancelled: Callable[[], 
     progress("read", 0, 1)
     files_of_dicom = dicomwriting.check_source(*files.split_part(job.scan)) if job.dicom else []
     frames = files.read(job.scan)
-    for frame in frames:
-        scan.check(frame)
     messages: list[str] = []
+    constant = _constant(frames, messages)
+    for frame, empty in zip(frames, constant):
+        if not empty:
+            scan.check(frame)
+        for path in [] if job.dicom else job.images():
+            check_fits(frame, path)
     axis = scan.slice_axis(frames[0].spacing, frames[0].voxels.shape)
     helpers = [on_grid(files.read_one(path), frames[0], messages) for path in job.auxiliary]
     auxiliary = [np.moveaxis(helper.voxels, axis, 0) for helper in helpers]
     levels = _levels(job.sigma, frames, axis, messages)
     options = denoising.Options(
-        sigma_limit=noise.repeated_sigma([frame.voxels for frame in frames]),
+        sigma_limit=noise.repeated_sigma([f.voxels for f, empty in zip(frames, constant) if not empty]),
         noise=job.noise,
         detail=job.detail,
         device=job.device,
@@ -148,6 +156,9 @@ def run(job: ScanJob, progress: Progress | None = None, cancelled: Callable[[], 
         frame = frames.pop(0)
         options = dataclasses.replace(options, sigma=levels.pop(0))
         label = f"frame {len(done) + 1}/{total}: " if total > 1 else ""
+        if constant[len(done)]:
+            done.append(_untouched(frame, job))
+            continue
         slices = np.moveaxis(frame.voxels, axis, 0)
         result = denoising.denoise(slices, model, options, auxiliary, _prefixed(progress, label), cancelled)
         done.append(_finished(frame, axis, result, job))
@@ -253,8 +264,43 @@ def _levels(given: str | float, frames: Sequence[Scan], axis: int, messages: lis
             f"The noise map {given} has {len(maps)} frames, the scan {len(frames)}; a map has as many as the scan, or "
             "one. Save the frames that are meant."
         )
-    levels: list[Level] = [np.moveaxis(on_grid(m, frames[0], messages).voxels, axis, 0) for m in maps]
+    arrays = [np.moveaxis(on_grid(m, frames[0], messages).voxels, axis, 0) for m in maps]
+    levels: list[Level] = [_completed(array, given, messages) for array in arrays]
     return levels if len(levels) > 1 else levels * len(frames)
+
+
+def _completed(level: np.ndarray, name: str, messages: list[str]) -> np.ndarray:
+    """A noise map whose zeros, as outside a head, are the median of the rest."""
+    zero = level == 0
+    if not zero.any() or not (level > 0).any():
+        return level
+    messages.append(f"{name} is 0 in {zero.mean():.0%} of its voxels: there the median of the others was taken.")
+    return np.where(zero, np.median(level[level > 0]), level).astype(np.float32)
+
+
+def _constant(frames: Sequence[Scan], messages: list[str]) -> list[bool]:
+    """Which frames of several have one value everywhere, as where an acquisition broke off: there is nothing to do."""
+    found = [len(frames) > 1 and bool(f.voxels.min() == f.voxels.max()) for f in frames]
+    if all(found):
+        return [False] * len(frames)  # the first is refused
+    if any(found):
+        numbers = ", ".join(str(n) for n, empty in enumerate(found, 1) if empty)
+        messages.append(f"Of {len(frames)} frames these are constant, and returned as they are: {numbers}.")
+    return found
+
+
+def _untouched(frame: Scan, job: ScanJob) -> _Frame:
+    from C2SCore import quality
+
+    zeros = frame.with_voxels(np.zeros_like(frame.voxels))
+    facts = {"noise": "clean", "device": "cpu", "seconds": 0.0, "sigma": 0.0}
+    return _Frame(
+        denoised=frame,
+        residual=zeros if job.residual else None,
+        uncertainty=zeros if job.uncertainty else None,
+        numbers=_plain({**quality.residual_checks(frame.voxels, frame.voxels, 0.0), **facts}),
+        warnings=[],
+    )
 
 
 def _finished(frame: Scan, axis: int, result: Result, job: ScanJob) -> _Frame:
@@ -313,6 +359,7 @@ def _report(job: ScanJob, model: Model, done: list[_Frame], messages: list[str])
         "version": __version__,
         **dataclasses.asdict(job),
         "model": model.card.name,
+        "model_file": str(find_model(job.model)),
         **{key: _middle([n[key] for n in numbers]) for key in keys},
         **{key: worst[key] for key in ("noise", "verdict", "sentence", "device")},
         "warnings": list(dict.fromkeys([*messages, *(w for f in done for w in f.warnings)])),

@@ -21,6 +21,7 @@ BINS = 65  # frequencies 0 ... 0.5 cycles per pixel
 BLOCK = 16  # pixels: side of the blocks
 NARROW = 0.25  # cycles per pixel: highest frequency with much noise, below which blocks of twice the side are taken
 FEWEST = 16  # blocks
+BRIGHTEST = 64  # blocks, where fewer than FEWEST are all tissue
 MOST = 4000
 QUARTILE = 0.25
 MUCH = 0.2  # of the noise's power
@@ -82,17 +83,21 @@ def estimate_spectrum(volume: np.ndarray, mask: np.ndarray | None = None) -> Spe
 
 
 def _block_power(slices: np.ndarray, mask: np.ndarray, side: int) -> tuple[np.ndarray, int]:
-    """Power of blocks of side x side pixels that are all tissue: the lower quartile at k / side cycles per pixel along
-    rows and columns, (side / 2 + 1, side / 2 + 1), and the number of blocks.
+    """Power of blocks of side x side pixels that are all tissue, or of the brightest where these are too few.
+
+    Returns the lower quartile at k / side cycles per pixel along rows and columns, (side / 2 + 1, side / 2 + 1), and
+    the number of blocks.
     """
     step, half = max(1, side // 2), side // 2 + 1
     if min(slices.shape[1:]) < side:
         return np.zeros((half, half)), 0
     views, covers = (sliding_window_view(v, (side, side), axis=(1, 2))[:, ::step, ::step] for v in (slices, mask))
     places = np.argwhere(covers.all(axis=(3, 4)))
+    if len(places) < FEWEST:  # as in a part cut out of a head, where a threshold divides tissue from tissue
+        means = views.mean(axis=(3, 4))
+        order = np.argsort(-means, axis=None, kind="stable")[:BRIGHTEST]
+        places = np.argwhere(means >= means.flat[order[-1]])
     places = places[:: max(1, len(places) // MOST)]
-    if not len(places):
-        return np.zeros((half, half)), 0
     blocks = views[tuple(places.T)]
     blocks = (blocks - blocks.mean(axis=(1, 2), keepdims=True)) * np.outer(_taper(side), _taper(side))
     power = np.quantile(np.abs(np.fft.rfft2(blocks)) ** 2, QUARTILE, axis=0)

@@ -170,7 +170,7 @@ def _scans(paths: Sequence[str]) -> list[tuple[str, bool]]:
         scans = files.find_scans(path) if path.is_dir() else [path]
         searched = scans != [path]  # a folder with one DICOM series, and nothing else, is that scan
         for scan in scans:
-            if not files.split_part(scan)[0].exists():
+            if not searched and not files.split_part(scan)[0].exists():
                 raise UserError(f"{scan} does not exist; a scan must be a file or a DICOM folder. Check the path.")
             found.append((str(scan.absolute()), searched))
     if not found:

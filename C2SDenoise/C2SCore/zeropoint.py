@@ -17,6 +17,7 @@ ENDS = (0.01, 0.99)  # quantiles of the smoothed voxels that are the range
 DARKEST = 0.5  # of that range: the darkest tissue of a brain that was normalised without its surroundings
 CONSTANT = 0.05  # share of voxels at the minimum, from which that is empty space
 ABOVE = 4.0  # of the noise: a bottom that far above zero is no empty space of a magnitude
+CONTRAST = 3.0  # of the noise: a narrower range shows no anatomy, and so no empty space beside it
 EMPTY = 0.15  # share of voxels at that bottom, from which it is empty space and not dark tissue
 
 
@@ -33,7 +34,8 @@ def zero_point(volume: np.ndarray) -> float:
     low, high = np.quantile(smooth, ENDS) if smooth.size else (0.0, 0.0)
     if positive:
         bottom = smooth[smooth < low + fine]
-        raised = _above(low, high) and low > ABOVE * fine and bottom.size > EMPTY * smooth.size
+        anatomy = high - low > CONTRAST * fine
+        raised = anatomy and _above(low, high) and low > ABOVE * fine and bottom.size > EMPTY * smooth.size
         return float(np.median(bottom)) if raised else 0.0
     if low >= -max(SHIFTED * (high - low), fine):
         return 0.0

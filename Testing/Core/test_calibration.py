@@ -55,3 +55,18 @@ def test_the_model_corrects_a_spectrum(passes: SlicePass, assumed: str) -> None:
         assert np.abs(np.log(profile / true))[grid < 0.4].max() < np.abs(np.log(wrong / true))[grid < 0.4].max() / 2
     again = refining.refined_spectrum(volume, foreground(volume), 60.0, None, Spectrum(true, true), False, passes)
     assert again is None
+
+
+def test_a_search_that_leads_nowhere_gives_its_start_back(passes, monkeypatch) -> None:
+    """Where hardly anything depends on the level, each step goes a little further down, and round after round would
+    end at no noise at all.
+    """
+
+    def flat(probe, level, magnitude):
+        expected = np.ones_like(probe.x)
+        return (0.95 + 0.02 * np.log(level / 30)) * expected, expected
+
+    monkeypatch.setattr(refining._Probe, "moments", flat)
+    volume = noisy(phantom((2, 96, 96)), 30)
+    mask = np.ones(volume.shape, dtype=bool)
+    assert refining.refine(volume, mask, 30.0, None, white_spectrum(), False, passes) == 30.0

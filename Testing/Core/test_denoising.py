@@ -465,3 +465,18 @@ def test_a_gpu_gives_what_the_processor_gives(noise: str) -> None:
     one, other = (denoise(scan, load("default"), Options(sigma=60.0, noise=noise, device=d)) for d in ("cpu", "cuda"))
     assert (one.device, other.device) == ("cpu", "cuda")
     assert np.abs(one.denoised - other.denoised).mean() < 0.02 * 60.0
+
+
+def test_a_model_that_learnt_nothing_does_not_measure() -> None:
+    """The level is what the bundled model sees: a model's own training was told that, too."""
+    noise = denoise(_scan((4, 96, 96), sigma=10.0), _model(Denoiser), Options(device="cpu", noise="gaussian"))
+    assert noise.sigma == pytest.approx(10, rel=0.15)
+
+
+def test_a_model_that_makes_nan_is_refused() -> None:
+    class Broken(Denoiser):
+        def forward(self, x, sigma, aux=None, sigma_data=None):
+            return x * np.nan
+
+    with pytest.raises(UserError, match="makes NaN"):
+        denoise(_scan(), _model(Broken), Options(sigma=10.0, noise="gaussian", device="cpu"))

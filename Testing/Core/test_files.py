@@ -401,3 +401,32 @@ def test_nifti_2_is_read_or_named(tmp_path, suffix):
         assert np.array_equal(files.read_one(path).voxels, scan.voxels)
     except UserError as error:
         assert "NIfTI-2" in str(error) and "NIfTI-1" in str(error)
+
+
+@pytest.mark.parametrize("name", ["a.nii.gz", "a.mha"])
+def test_damage_inside_a_compressed_file_is_found(name, tmp_path):
+    path = files.write(make_scan(shape=(4, 64, 64)), tmp_path / name)
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 8] = bytes(255 - b for b in data[middle : middle + 8])
+    path.write_bytes(data)
+    with pytest.raises(UserError, match="is damaged"):
+        files.read(path)
+
+
+@pytest.mark.parametrize("name", ["out.nii", "out.nii.gz"])
+def test_both_transforms_of_a_nifti_file_are_kept(name, tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    scanner = np.diag([1.5, 1.5, 3, 1.0])
+    atlas = np.array([[1.4, 0.3, 0, -60], [-0.3, 1.4, 0, -80], [0, 0, 3.1, 12], [0, 0, 0, 1.0]])
+    image = nibabel.Nifti1Image(np.random.default_rng(0).normal(100, 5, (10, 12, 4)).astype(np.float32), None)
+    image.set_qform(scanner, "scanner")
+    image.set_sform(atlas, "mni")
+    nibabel.save(image, tmp_path / "in.nii.gz")
+    scan = files.read_one(tmp_path / "in.nii.gz")
+    made = nibabel.load(files.write(scan.with_voxels(scan.voxels + 1), tmp_path / name))
+    np.testing.assert_allclose(made.get_qform(), scanner, atol=1e-5)
+    np.testing.assert_allclose(made.get_sform(), atlas, atol=1e-5)
+    assert (int(made.header["qform_code"]), int(made.header["sform_code"])) == (1, 4)
+    np.testing.assert_allclose(made.get_fdata(), image.get_fdata() + 1, atol=1e-3)
+    assert sorted(f.name for f in tmp_path.iterdir()) == sorted(["in.nii.gz", name])

@@ -116,3 +116,15 @@ def test_spectrum_on_a_grid_has_unit_variance_and_turns_with_its_axes() -> None:
     assert power.mean() == pytest.approx(1)
     assert np.ptp(power[:, 0]) == pytest.approx(0) and power[0, 20] < power[0, 1]
     assert white_spectrum().power(5, 7) == pytest.approx(1)
+
+
+def test_a_mask_without_a_whole_block_does_not_make_noise_white() -> None:
+    """A threshold divides a part that was cut out of a head into tissue and tissue."""
+    rng = np.random.default_rng(0)
+    noise = np.fft.fft(rng.normal(0, 10, (3, 96, 96)), axis=2)
+    band = np.abs(np.fft.fftfreq(96)) < 0.35
+    volume = (100 + np.fft.ifft(noise * band, axis=2).real).astype(np.float32)
+    mask = np.zeros(volume.shape, dtype=bool)
+    mask[:, ::3] = True
+    found = estimate_spectrum(volume, mask)
+    assert found.rows.min() > 0.5 and found.columns[-1] < 0.1

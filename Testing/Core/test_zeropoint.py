@@ -106,3 +106,8 @@ def test_a_scan_is_shifted_once(monkeypatch) -> None:
     scan = noisy(phantom((2, 32, 32)), SIGMA)
     result = denoise(scan, model.load("default"), Options(sigma=SIGMA, noise="gaussian"))
     assert np.abs(result.denoised - scan).mean() < 2 * SIGMA
+
+
+@pytest.mark.parametrize("sigma", [10, 50])
+def test_uniform_tissue_is_no_empty_space(sigma: float) -> None:
+    assert zero_point(noisy(np.full((4, 64, 64), 1000.0), sigma)) == 0
