@@ -42,12 +42,14 @@ def measure(
     rows, failed = [], []
     for path in paths:
         try:
-            maps = []
-            for frame in files.read(path):
+            maps, frames = [], files.read(path)
+            limit = noise.repeated_sigma([frame.voxels for frame in frames])  # as when they are denoised
+            for frame in frames:
                 scan.check(frame)
                 axis = scan.slice_axis(frame.spacing, frame.voxels.shape)
                 slices = np.ascontiguousarray(np.moveaxis(frame.voxels, axis, 0))
                 found = calibration.measure(slices, None, "auto", passes)
+                found = found.lowered(limit) if found.sigma > limit else found
                 rows.append(_from_image(str(path), frame, found))
                 if map_path:
                     wide = found.levels if found.levels.ndim == 3 else found.levels[:, None, None]

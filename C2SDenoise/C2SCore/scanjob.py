@@ -18,7 +18,7 @@ import numpy as np
 from C2SCore import __version__, contrasts, dicomwriting, files, scan
 from C2SCore.card import find_model
 from C2SCore.errors import UserError
-from C2SCore.images import check_fits, suffix_of
+from C2SCore.images import as_type, check_fits, suffix_of
 from C2SCore.jobfiles import check_image_name, check_outputs
 from C2SCore.scan import Scan
 from C2SCore.writing import check_writable, write_json
@@ -309,6 +309,8 @@ def _finished(frame: Scan, axis: int, result: Result, job: ScanJob) -> _Frame:
     level = result.levels if result.levels.ndim == 3 else result.sigma
     checks = quality.residual_checks(np.moveaxis(frame.voxels, axis, 0), result.estimate, level, job.detail)
     denoised = np.moveaxis(result.denoised, 0, axis)
+    if job.integers:  # so that result and residual, as they are written, give the source
+        denoised = as_type(denoised, frame.dtype).astype(np.float32)
     facts = {"noise": result.noise, "device": result.device, "seconds": result.seconds}
     return _Frame(
         denoised=frame.with_voxels(denoised),

@@ -544,3 +544,23 @@ def test_sheared_scans_are_refused_for_nifti_before_the_work(model_file, scan_fi
 def test_the_same_image_twice_is_no_repetition(scan_file, capsys):
     assert c2s("noise", scan_file, scan_file, "--repetitions") == 2
     assert "same image" in capsys.readouterr().err
+
+
+def test_whole_numbers_and_their_residual_give_the_source(model_file, tmp_path):
+    scan = make_scan()
+    source = files.write(scan, tmp_path / "in.nii.gz", np.int16)
+    places = [tmp_path / "out.nii.gz", tmp_path / "removed.nii.gz"]
+    arguments = ("-o", places[0], "--residual", places[1], "--dtype", "source", "--model", model_file, "--sigma", "60")
+    assert c2s("denoise", source, *arguments, "--device", "cpu") == 0
+    out, removed = (files.read_one(place).voxels for place in places)
+    assert np.array_equal(out + removed, files.read_one(source).voxels)
+
+
+def test_frames_bound_the_level_that_is_told(tmp_path, capsys):
+    clean = make_scan(sigma=0).voxels
+    rng = np.random.default_rng(0)
+    frames = [make_scan().with_voxels(clean + 40 * rng.standard_normal(clean.shape)) for _ in range(3)]
+    path = files.write(frames, tmp_path / "frames.nii.gz")
+    assert c2s("noise", path, "--json") == 0
+    told = [row["sigma"] for row in json.loads(capsys.readouterr().out)["scans"]]
+    assert max(told) <= 40 * 1.05
