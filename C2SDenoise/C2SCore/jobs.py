@@ -45,7 +45,7 @@ def denoise(job: events.DenoiseJob, context: Context) -> events.Done:
         uncertainty=bool(job.uncertainty),
         isotropic=job.isotropic,
     )
-    with _obeying(model, context):
+    with _obeying(model, context), _obeying(load_kept("default", device), context):  # the latter measures
         result = denoising.denoise(source, model, options, auxiliary, context.progress, context.cancelled)
     context.progress("Measuring what was removed")
     numbers = dict(result.numbers, noise=result.noise, seconds=result.seconds, device=result.device)
