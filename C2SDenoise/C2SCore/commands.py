@@ -190,19 +190,20 @@ def train(options: argparse.Namespace) -> int:
 
 def evaluate(options: argparse.Namespace) -> int:
     """PSNR, SSIM and NRMSE of an image against a reference."""
-    from C2SCore import files, quality, scan, scanjob
+    from C2SCore import files, quality, scan
+    from C2SCore.gridinputs import on_grid
 
     reference = files.read_one(options.reference)
     image = files.read_one(options.image)
     scan.check(reference)
     scan.check(image)
     messages: list[str] = []
-    image = scanjob.on_grid(image, reference, messages)
+    image = on_grid(image, reference, messages)
     mask = None
     if options.mask:
         given = files.read_one(options.mask)
         inside = given.with_voxels(given.voxels != 0)  # before it is resampled, which makes values in between
-        mask = scanjob.on_grid(inside, reference, messages).voxels >= 0.5
+        mask = on_grid(inside, reference, messages).voxels >= 0.5
     numbers = {
         "psnr": quality.psnr(reference.voxels, image.voxels, mask),
         "ssim": quality.ssim(reference.voxels, image.voxels, mask),

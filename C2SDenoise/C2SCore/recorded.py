@@ -16,11 +16,11 @@ from C2SCore.card import find_model, read_card
 from C2SCore.config import TrainConfig
 from C2SCore.errors import Cancelled, UserError
 from C2SCore.events import Log, Message, Progress
+from C2SCore.gridinputs import on_grid
 from C2SCore.patches import Case
 from C2SCore.preparing import listed
 from C2SCore.runfolder import RunFolder
 from C2SCore.scan import Scan
-from C2SCore.scanjob import on_grid
 from C2SCore.trainrecord import Record
 
 CONVERTED = "converted-"  # and the process id: folder inside the training's own, for scans that are no arrays yet

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from C2SCore import __version__, contrasts, dicomwriting, files, scan
+from C2SCore.adapting import adapted
 from C2SCore.card import find_model
 from C2SCore.errors import UserError
+from C2SCore.gridinputs import levels_on_grid, on_grid
 from C2SCore.images import as_type, check_fits, suffix_of
 from C2SCore.jobfiles import check_image_name, check_outputs
 from C2SCore.scan import Scan
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from C2SCore.model import Model
 
 Progress = Callable[[str, int, int], None]
-Level = str | float | np.ndarray  # "auto", a number, or a map
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def run(job: ScanJob, progress: Progress | None = None, cancelled: Callable[[], 
     axis = scan.slice_axis(frames[0].spacing, frames[0].voxels.shape)
     helpers = [on_grid(files.read_one(path), frames[0], messages) for path in job.auxiliary]
     auxiliary = [np.moveaxis(helper.voxels, axis, 0) for helper in helpers]
-    levels = _levels(job.sigma, frames, axis, messages)
+    levels = levels_on_grid(job.sigma, frames, axis, messages)
     options = denoising.Options(
         sigma_limit=noise.repeated_sigma([f.voxels for f, empty in zip(frames, constant) if not empty]),
         noise=job.noise,
@@ -149,7 +149,8 @@ def run(job: ScanJob, progress: Progress | None = None, cancelled: Callable[[], 
             "Give them in that order, if the names are right."
         )
     if job.adapt:
-        model = adapted(model, frames, axis, auxiliary, levels, options, job.adapt, progress, cancelled)
+        usable = [(f, level) for f, level, empty in zip(frames, levels, constant) if not empty]
+        model = adapted(model, usable, axis, auxiliary, options, job.adapt, progress, cancelled)
     done: list[_Frame] = []
     total = len(frames)
     while frames:  # a source is let go as soon as its result is there: memory stays near that of the scan
@@ -184,98 +185,6 @@ class _Frame:
     uncertainty: Scan | None
     numbers: dict[str, Any]
     warnings: list[str]
-
-
-def on_grid(moving: Scan, fixed: Scan, messages: list[str]) -> Scan:
-    """`moving` on the grid of `fixed`; resampling is said in `messages`. Raises `UserError` if they are apart."""
-    if scan.same_grid(moving, fixed):
-        return moving
-    moved = scan.resample_to(moving, fixed)
-    cover = scan.overlap(moving, fixed)
-    messages.append(f"{moving.name} was resampled to the grid of {fixed.name}, of which it covers {cover:.0%}.")
-    return moved
-
-
-def adapted(
-    model: Model,
-    frames: list[Scan],
-    axis: int,
-    auxiliary: list[np.ndarray],
-    levels: Sequence[Level],
-    options: Any,
-    minutes: float,
-    progress: Progress,
-    cancelled: Callable[[], bool] | None,
-) -> Model:
-    """The model after some minutes of training on the scan itself, which needs no clean image; `auxiliary` has its
-    slices first, those of the frames lie along `axis`; `levels` are their noise.
-    """
-    from C2SCore import config, events, training
-    from C2SCore import model as models
-    from C2SCore.patches import Case
-
-    cases = [
-        Case(
-            frame.name,
-            np.moveaxis(frame.voxels, axis, 0),
-            auxiliary,
-            _of_slices(level),
-            group=frames[0].name,
-            limit=options.sigma_limit,
-            isotropic=options.isotropic,
-        )
-        for frame, level in zip(frames, levels, strict=True)
-    ]
-    recipe = config.preset("quick").replace(neighbours=model.denoiser.neighbours, minutes=minutes, steps=10_000_000)
-
-    def listen(message: events.Message) -> None:
-        if isinstance(message, events.Progress) and message.stage == "train" and message.seconds_left is not None:
-            total = round(60 * minutes)
-            progress("adapt (seconds)", min(total, max(0, total - round(message.seconds_left))), total)
-
-    with tempfile.TemporaryDirectory(prefix="c2s-adapt-") as folder:
-        path = training.train(
-            cases,
-            recipe,
-            Path(folder) / "adapted.safetensors",
-            initial=model,
-            device=options.device,
-            emit=listen,
-            cancelled=cancelled or (lambda: False),
-            card={"name": f"{model.card.name}, adapted", "auxiliary": model.card.auxiliary},
-        )
-        return models.load(path)
-
-
-def _of_slices(level: Level) -> Any:
-    """A level as training takes it: one per slice of a map, None for what is to be measured."""
-    if isinstance(level, str):
-        return None
-    return np.median(level, axis=(1, 2)) if isinstance(level, np.ndarray) else level
-
-
-def _levels(given: str | float, frames: Sequence[Scan], axis: int, messages: list[str]) -> list[Level]:
-    """The noise of every frame; a map may have as many frames as the scan, or one for all of them."""
-    if isinstance(given, (int, float)) or given == "auto":
-        return [given] * len(frames)
-    maps = files.read(given)
-    if len(maps) not in (1, len(frames)):
-        raise UserError(
-            f"The noise map {given} has {len(maps)} frames, the scan {len(frames)}; a map has as many as the scan, or "
-            "one. Save the frames that are meant."
-        )
-    arrays = [np.moveaxis(on_grid(m, frames[0], messages).voxels, axis, 0) for m in maps]
-    levels: list[Level] = [_completed(array, given, messages) for array in arrays]
-    return levels if len(levels) > 1 else levels * len(frames)
-
-
-def _completed(level: np.ndarray, name: str, messages: list[str]) -> np.ndarray:
-    """A noise map whose zeros, as outside a head, are the median of the rest."""
-    zero = level == 0
-    if not zero.any() or not (level > 0).any():
-        return level
-    messages.append(f"{name} is 0 in {zero.mean():.0%} of its voxels: there the median of the others was taken.")
-    return np.where(zero, np.median(level[level > 0]), level).astype(np.float32)
 
 
 def _constant(frames: Sequence[Scan], messages: list[str]) -> list[bool]:
