@@ -135,7 +135,7 @@ def _text(values: dict[str, Any]) -> str:
     header = ("scan, noise, SNR", "method", "PSNR dB", "SSIM", "over BM3D, dB", "p", "steps", "target met")
     scored = f"{values['slices']} slices spread evenly" if values["slices"] else "all slices"
     return (
-        "# Trained on one noisy scan alone\n\n"
+        "# Learnt from one noisy scan\n\n"
         f"Preset `{values['preset']}`, {values['minutes']:g} minutes; mean ± standard deviation over {scored}; sigma "
         f"estimated by the program unless said; BM3D knows the true one. Target: {TARGET} dB over BM3D.\n\n"
         + common.table(header, rows)
