@@ -84,6 +84,8 @@ def train(
             emit(Log(warning))
         saved = load_state(claimed.state) if resume else None
         run = _Run(cases, config, target, initial, drafted(card or {}, cases, config, out), saved)
+        if saved is not None and run.fraction() >= 1:
+            emit(Log("This training has used up its steps or minutes already: give it more, so that it goes on."))
         run.loop(claimed, emit, cancelled, paused)
         return save(out, run.denoiser, run.final_card(), run.best)
 

@@ -237,6 +237,15 @@ def test_memory_that_ends_is_said_with_the_way_out_and_the_training_can_go_on(
     assert all(torch.equal(value, _weights(whole)[name]) for name, value in _weights(out).items())
 
 
+def test_resuming_what_is_complete_says_so(tmp_path: Path) -> None:
+    out, logs = tmp_path / "m.safetensors", []
+    train(_cases(), TINY, out)
+    before = _weights(out)
+    train(_cases(), TINY, out, resume=True, emit=lambda m: logs.append(m.text) if isinstance(m, Log) else None)
+    assert any("used up its steps" in text for text in logs)
+    assert all(torch.equal(value, before[name]) for name, value in _weights(out).items())
+
+
 def test_a_fine_tuning_is_resumed_without_the_model_that_it_began_with(tmp_path: Path) -> None:
     first = train(_cases(), TINY, tmp_path / "a.safetensors")
     recipe, seen = TINY.replace(initial=str(first)), 0
