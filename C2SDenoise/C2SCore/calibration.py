@@ -26,6 +26,7 @@ INDEPENDENT = 0.25  # correlation of neighbouring slices' noise above which they
 MODEST = 0.98  # of what the rounds end at: on simulated noise, 2 % too high on average
 MAPPED_SNR = 25.0  # up to which noise that seems to vary over the plane is believed: beyond, it is fine anatomy
 AGREES = (0.7, 1.04)  # level in the empty space over the one in tissue, between which the former is taken
+ALIKE = 0.03  # difference of the level in empty space and in the flattest tissue, up to which they are the same
 FAR = 1.4  # level in the empty space over the one in tissue, from which the tissue seems to have been filtered
 SPECTRUM_ROUNDS = 2
 TRUSTED = 1.12  # first estimate over the refined one, up to which it is taken for noise alone
@@ -90,6 +91,10 @@ def measure(volume: np.ndarray, given: np.ndarray | None, kind: str, passes: Sli
             sigma = refine(shown, clear, sigma, None, spectrum, False, passes)
     empty = EmptySpace(part, mask)
     magnitude = kind == "rician" or (kind == "auto" and noise.is_magnitude(part, empty, sigma))
+    if passes is not None and kind == "auto" and not magnitude:
+        # Of what it has not learnt, as a phantom, the model may be wrong by far, and then so is the kind.
+        seen = empty.sigma()
+        magnitude = _alike(seen, estimate) and noise.is_magnitude(part, empty, seen)
     if passes is not None and magnitude:
         shown = filled(part, np.full(len(part), sigma, dtype=np.float32), 0, True, rows)
         sigma = refine(shown, clear, sigma, shape, spectrum, True, passes)
@@ -98,9 +103,10 @@ def measure(volume: np.ndarray, given: np.ndarray | None, kind: str, passes: Sli
         sigma = refine(shown, clear, sigma, shape, spectrum, magnitude, passes)
     if passes is not None:
         # Empty space shows nothing but noise, and the stabilising transform hinges on it; but ghosts, or tissue whose
-        # noise is another, make it speak for itself alone.
+        # noise is another, make it speak for itself alone. Where the flattest tissue says the same, both are right.
         seen = empty.sigma(magnitude) if shape is None else 0.0
-        sigma = seen if AGREES[0] < seen / sigma < AGREES[1] else MODEST * sigma
+        trusted = AGREES[0] < seen / sigma < AGREES[1] or _alike(seen, estimate)
+        sigma = seen if trusted else MODEST * sigma
     if given is not None:
         levels = np.broadcast_to(given, (len(volume),)) if given.ndim == 0 else given
     else:
@@ -115,6 +121,11 @@ def measure(volume: np.ndarray, given: np.ndarray | None, kind: str, passes: Sli
         even = bool(np.ptp(levels) == 0)
         levels = np.broadcast_to(levels[0] * plane, volume.shape) if even else levels[:, None, None] * plane
     return Measured(sigma, estimate, signal, levels, magnitude, spectrum, independent, rayleigh if far else 0.0)
+
+
+def _alike(empty: float, tissue: float) -> bool:
+    """Whether empty space and the flattest tissue show one level."""
+    return tissue > 0 and abs(empty / tissue - 1) < ALIKE
 
 
 def _level_and_spectrum(

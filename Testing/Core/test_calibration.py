@@ -70,3 +70,14 @@ def test_a_search_that_leads_nowhere_gives_its_start_back(passes, monkeypatch) -
     volume = noisy(phantom((2, 96, 96)), 30)
     mask = np.ones(volume.shape, dtype=bool)
     assert refining.refine(volume, mask, 30.0, None, white_spectrum(), False, passes) == 30.0
+
+
+@pytest.mark.parametrize("snr", [20, 100])
+@pytest.mark.parametrize("kind", ["gaussian", "rician"])
+def test_level_of_a_phantom_that_is_uniform(passes, kind: str, snr: float) -> None:
+    """No anatomy as the model has learnt it: there the flattest tissue and empty space, which agree, are believed."""
+    y, x = np.mgrid[-1:1:256j, -1:1:256j]
+    clean = np.repeat((1000.0 * (x**2 + y**2 < 0.3))[None], 2, axis=0)
+    found = calibration.measure(noisy(clean, 1000 / snr, kind), None, "auto", passes)
+    assert found.magnitude is (kind == "rician")
+    assert found.sigma == pytest.approx(1000 / snr, rel=0.03)
