@@ -262,16 +262,17 @@ def _write_dicom(job: ScanJob, done: list[_Frame], sources: list[list[Path]], mo
 
 
 def _report(job: ScanJob, model: Model, done: list[_Frame], messages: list[str]) -> dict[str, Any]:
-    """Everything worth keeping; the middle over the frames on top, every frame below."""
+    """Everything worth keeping; the middle over the frames of which something was removed on top, every frame below."""
     numbers = [f.numbers for f in done]
-    worst = max(numbers, key=lambda n: n["residual_edge_correlation"])
+    changed = [n for n in numbers if n["verdict"] != "clean"] or numbers
+    worst = max(changed, key=lambda n: n["residual_edge_correlation"])
     keys = ("sigma", "snr_before", "snr_after", "snr_gain_db", "removed")
     return {
         "version": __version__,
         **dataclasses.asdict(job),
         "model": model.card.name,
         "model_file": str(find_model(job.model)),
-        **{key: _middle([n[key] for n in numbers]) for key in keys},
+        **{key: _middle([n[key] for n in changed]) for key in keys},
         **{key: worst[key] for key in ("noise", "verdict", "sentence", "device")},
         "warnings": list(dict.fromkeys([*messages, *(w for f in done for w in f.warnings)])),
         "seconds": round(sum(n["seconds"] for n in numbers), 3),
