@@ -6,9 +6,6 @@ C.7.6.1.1.4), contributing equipment (C.12.1.1.5); the codes are those of PS3.16
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,7 +18,7 @@ from C2SCore import __version__
 from C2SCore.dicom import files_in_order, is_dicom
 from C2SCore.errors import UserError
 from C2SCore.images import as_type
-from C2SCore.writing import check_writable
+from C2SCore.writing import atomic_folder, check_writable
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -88,46 +85,23 @@ def write_series(frames: Sequence[np.ndarray], files: Sequence[Sequence[Path]], 
     """
     pydicom = _pydicom()
     check_folder(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
     series, now, number = pydicom.uid.generate_uid(prefix=None), datetime.now(), 0
     largest = max(float(np.abs(frame).max()) for frame in frames)
-    temporary = Path(tempfile.mkdtemp(prefix=".c2s-", dir=folder.parent))
     try:
-        for frame, paths in zip(frames, files, strict=True):
-            for plane, path in zip(frame, paths, strict=True):
-                number += 1
-                image = pydicom.dcmread(path, stop_before_pixels=True)
-                _derive(image, derived, series, now)
-                _set_pixels(image, plane, largest, derived.alike)
-                image.save_as(temporary / f"{number:05d}.dcm", enforce_file_format=True)
-        mask = os.umask(0)  # mkdtemp makes private folders
-        os.umask(mask)
-        temporary.chmod(0o777 & ~mask)
-        _exchange(temporary, folder)
+        with atomic_folder(folder) as temporary:
+            for frame, paths in zip(frames, files, strict=True):
+                for plane, path in zip(frame, paths, strict=True):
+                    number += 1
+                    image = pydicom.dcmread(path, stop_before_pixels=True)
+                    _derive(image, derived, series, now)
+                    _set_pixels(image, plane, largest, derived.alike)
+                    image.save_as(temporary / f"{number:05d}.dcm", enforce_file_format=True)
     except OSError as error:
         raise UserError(
             f"{folder} could not be written ({error.strerror or error}); all of it must fit. Free some space or choose "
             "another place."
         ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return folder
-
-
-def _exchange(new: Path, folder: Path) -> None:
-    """Puts `new` in the place of `folder`; an old one goes only after that."""
-    if not folder.is_dir():
-        os.rename(new, folder)
-        return
-    old = Path(tempfile.mkdtemp(prefix=".c2s-", dir=folder.parent))
-    os.rename(folder, old / folder.name)
-    try:
-        os.rename(new, folder)
-    except OSError:
-        os.rename(old / folder.name, folder)
-        raise
-    finally:
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def _derive(image: Dataset, derived: Derived, series: str, now: datetime) -> None:

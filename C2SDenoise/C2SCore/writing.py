@@ -60,6 +60,24 @@ def atomic(path: str | Path, suffix: str = "") -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """As `atomic`, for a folder that is filled; one that is there already goes only after the new one has come."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".c2s-", dir=folder.parent, ignore_cleanup_errors=True) as name:
+        new, old = Path(name) / "new", Path(name) / "old"
+        new.mkdir()
+        yield new
+        if folder.is_dir():
+            os.rename(folder, old)
+        try:
+            os.rename(new, folder)
+        except OSError:
+            if old.is_dir():
+                os.rename(old, folder)
+            raise
+
+
 def _replace(new: Path, path: Path) -> None:
     """Rename over whatever is there; where Windows refuses, as while somebody reads the old file, try again."""
     for _ in range(ATTEMPTS - 1):
