@@ -24,11 +24,15 @@ lint: $(VENV)/.ready-test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# Files of tests side by side, on up to four processors. --maxprocesses: each process holds PyTorch or a scene of Slicer.
+PYTEST := $(BIN)/python -m pytest
+BESIDE := --numprocesses logical --maxprocesses 4 --dist loadfile
 test: lint
 	$(BIN)/python Testing/qt_libraries.py
-	$(BIN)/python -m pytest Testing/Core
-	@# In a process of its own, so that it sees whether Slicer loads PyTorch. 5: no tests, because Qt's libraries are missing.
-	QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest Testing/Slicer || [ $$? -eq 5 ]
+	@# Not in the core's process, so that they see whether Slicer loads PyTorch. 5: no tests, because Qt's libraries are missing.
+	QT_QPA_PLATFORM=offscreen $(PYTEST) Testing/Slicer -m timing || [ $$? -eq 5 ]
+	QT_QPA_PLATFORM=offscreen $(PYTEST) Testing/Slicer -m "not timing" $(BESIDE) || [ $$? -eq 5 ]
+	$(PYTEST) Testing/Core $(BESIDE)
 
 benchmark: $(VENV)/.ready-benchmark
 	$(BIN)/python Testing/Benchmarks/compare.py --budget quick

@@ -26,6 +26,7 @@ from C2SCore.tensors import to_tensor
 
 train = functools.partial(training.train, device="cpu")  # where the same seed gives the same weights
 TINY = TrainConfig(steps=12, batch=4, patch=32, validate_every=4, warm_up=2, precision="float32", checkpoint_every=1e-6)
+LONGER = TINY.replace(checkpoint_every=60)  # a checkpoint at every step takes longer than the step
 
 
 def _scan(seed: int = 0, count: int = 6, sigma: float = 0.1) -> np.ndarray:
@@ -50,7 +51,7 @@ def test_it_learns_from_noise_alone(tmp_path: Path) -> None:
         if isinstance(message, Curve):
             curves.append(message.values["validation"] or np.nan)
 
-    recipe = TINY.replace(steps=150, validate_every=50, precision="auto")
+    recipe = LONGER.replace(steps=150, validate_every=50, precision="auto")
     out = train(_cases(), recipe, tmp_path / "m.safetensors", emit=emit)
     # 1 is the noise itself: what is left after it must be well below.
     assert curves[-1] < 0.5
@@ -138,7 +139,7 @@ def test_killed_soon_after_the_start_and_resumed_equals_uninterrupted(
 
 
 def test_a_slow_training_is_validated_often_and_resumed_at_the_same_steps(tmp_path: Path) -> None:
-    recipe = TINY.replace(steps=110, validate_every=1000)
+    recipe = LONGER.replace(steps=110, validate_every=1000)
     whole, parts, calls = tmp_path / "whole.safetensors", tmp_path / "parts.safetensors", 0
 
     def stop_after_eight() -> bool:
@@ -170,7 +171,7 @@ def test_a_budget_of_time_is_looked_at_twenty_times(tmp_path: Path, monkeypatch:
 
     monkeypatch.setattr(training.time, "monotonic", lambda: now)
     monkeypatch.setattr(training._Run, "advance", slow)
-    recipe = TINY.replace(steps=1_000_000, minutes=4.0, validate_every=250)
+    recipe = LONGER.replace(steps=1_000_000, minutes=4.0, validate_every=250)
     out = tmp_path / "m.safetensors"
     train(_cases(), recipe, out, cancelled=lambda: now >= 18)
     train(_cases(), recipe, out, resume=True)
@@ -340,7 +341,7 @@ def test_fine_tuning_starts_from_the_model(tmp_path: Path) -> None:
 
 
 def test_a_start_that_cannot_be_bettered_is_kept(tmp_path: Path) -> None:
-    first = train(_cases(), TINY.replace(steps=150, validate_every=150), tmp_path / "a.safetensors")
+    first = train(_cases(), LONGER.replace(steps=150, validate_every=150), tmp_path / "a.safetensors")
     ruinous = TINY.replace(steps=4, learning_rate=0.05, fine_tune=1.0, initial=str(first))
     second = train(_cases(), ruinous, tmp_path / "b.safetensors")
     assert model.load(second).card.quality["best_step"] == 0

@@ -8,8 +8,11 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
 import slicer
 from scenes import add_volume, apply, open_panel, phantom, settle
+
+pytestmark = pytest.mark.timing
 
 
 class Ticks:

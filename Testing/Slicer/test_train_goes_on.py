@@ -31,6 +31,7 @@ def unfinished(widget) -> list[str]:
     return [widget.ui.resumeBox.itemText(n).partition(" (")[0] for n in range(widget.ui.resumeBox.count)]
 
 
+@pytest.mark.timing
 def test_paused_stopped_and_resumed_with_an_answering_window(bench, models):
     """The curve stands still, goes on, ends with the best so far, and continues after the resumption."""
     import qt
