@@ -16,6 +16,7 @@ EMPTY = 1.4  # mean square of such a square over that of noise alone, from which
 ROUNDS = 5
 SETTLED = 1e-4  # change of the level from which no further round is worth its time
 FEWEST = 500  # voxels
+LOOKED_AT, TIED = 10_000, 0.25  # values; share of them that differ, up to which they were rounded
 NEGATIVE = (0.2, 0.6)  # share of the values that are negative, where noise goes both ways
 LOPSIDED = 0.04  # of the quartiles' distance: by how much more the upper may be away from the median; Rayleigh: 0.076
 RAYLEIGH_MEDIAN = 1.1774  # of sigma
@@ -31,7 +32,11 @@ class EmptySpace:
         few = slice(None, None, max(1, len(mask) // SAMPLED))
         self._part = volume[few]
         self._away = (box_mean(mask[few], SIDE) == 0) & ~cut_away(self._part)
-        self.values = self._part[self._away]
+        self.stored = self._part[self._away]
+        self.step = _step(self.stored)
+        # Each somewhere within its step: a median of whole numbers is one itself, of weak noise up to a tenth off.
+        within = np.random.default_rng(0).random(self.stored.shape, dtype=np.float32) - np.float32(0.5)
+        self.values = self.stored + self.step * within if self.step else self.stored
 
     def sigma(self, magnitude: bool = True) -> float:
         """The level of noise that is Rayleigh distributed, as a magnitude's, or else goes both ways; 0 if there is no
@@ -56,14 +61,13 @@ class EmptySpace:
         """Whether this looks like the magnitude of complex noise of level sigma > 0 (Rayleigh: mean 1.25 sigma, spread
         0.655 sigma, nothing negative).
         """
-        values = self.values
+        values, stored = self.values, self.stored
         if values.size < FEWEST:
             return False
-        # Zeros beyond what rounding to whole numbers makes: the background was masked, or windowed to a range that
-        # begins above 0. Then an unknown offset is gone, and the statistics of a magnitude no longer hold.
-        whole = bool(np.all(values[:10000] == np.round(values[:10000])))
-        rounded = 1 - np.exp(-((0.5 / sigma) ** 2) / 2) if whole else 0.0
-        if (values == 0).mean() > 3 * rounded + 0.003:
+        # Zeros beyond what rounding makes: the background was masked, or windowed to a range that begins above 0. Then
+        # an unknown offset is gone, and the statistics of a magnitude no longer hold.
+        rounded = 1 - np.exp(-((self.step / 2 / sigma) ** 2) / 2)
+        if (stored == 0).mean() > 3 * rounded + 0.003:
             return False
         low, high = np.quantile(values, (0.25, 0.75))
         spread = (high - low) / (RAYLEIGH_QUARTILES * sigma)
@@ -83,6 +87,16 @@ class EmptySpace:
         middle, mean, mean_square = self._moments
         shift = middle - np.float32(centre)
         return mean_square + 2 * shift * mean + shift**2
+
+
+def _step(stored: np.ndarray) -> np.float32:
+    """The step to which values were rounded, as to whole numbers, 0 where they were not; also where the noise has so
+    many steps that it does not matter.
+    """
+    several = np.unique(stored[:: max(1, stored.size // LOOKED_AT)])
+    if several.size < 2 or several.size > TIED * min(stored.size, LOOKED_AT):
+        return np.float32(0)
+    return np.float32(np.median(np.diff(several)))
 
 
 def _both_ways(values: np.ndarray) -> bool:

@@ -64,3 +64,14 @@ def test_little_empty_space_says_nothing() -> None:
     assert nothing.values.size == 64
     assert nothing.sigma() == 0
     assert not nothing.is_magnitude(SIGMA)
+
+
+@pytest.mark.parametrize("step", [1.0, 0.37])
+@pytest.mark.parametrize("sigma", [1.9, 2.6, 3.8, 5.5])
+def test_level_of_values_that_were_rounded(sigma: float, step: float) -> None:
+    """As in most files: a median of whole numbers is a whole number, which of weak noise is far off."""
+    magnitude, gaussian = (np.float32(step) * np.round(sigma / SIGMA * volume) for volume in (MAGNITUDE, GAUSSIAN))
+    found = EmptySpace(magnitude, foreground(MAGNITUDE))
+    assert found.sigma() == pytest.approx(step * sigma, rel=0.02) and found.is_magnitude(step * sigma)
+    both = EmptySpace(gaussian, foreground(GAUSSIAN)).sigma(magnitude=False)
+    assert both == pytest.approx(step * np.hypot(sigma, 0.4), rel=0.03)  # rounding is noise, too
