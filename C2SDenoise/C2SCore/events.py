@@ -29,9 +29,13 @@ class DenoiseJob:
     """Denoise one volume: arrays travel as `.npy` files of shape (K, J, I), in the scan's own unit.
 
     `sigma` is ``"auto"``, a number in the scan's unit, or the path of a `.npy` noise map (K, J, I). `output` receives
-    the estimate with all noise removed (detail 0); other detail levels are a straight line between it and the source,
-    and cost nothing. `slices` is the axis of the arrays along which slices lie, here and in the jobs below;
-    `isotropic` says that voxels are as thick as wide.
+    the estimate with all noise removed; other levels of detail are a straight line between it and the source, and cost
+    nothing: `detail` is that of the numbers. `levels`, if given, receives the noise map where one was measured. `slices`
+    is the axis of the arrays along which slices lie, here and in the jobs below; `isotropic` says that voxels are as
+    thick as wide.
+
+    Of the frames of a time `series`, a constant one comes back as it is. `repetitions` are pairs of them, two paths
+    after two, which bound the level: `numbers["sigma_limit"]`. Further frames are given that `sigma_limit`; 0 is none.
     """
 
     job: str
@@ -45,6 +49,11 @@ class DenoiseJob:
     uncertainty: str = ""
     slices: int = 0
     isotropic: bool = False
+    detail: float = 0.0
+    levels: str = ""
+    series: bool = False
+    repetitions: tuple[str, ...] = ()
+    sigma_limit: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -69,7 +78,9 @@ class TrainJob:
 
 @dataclass(frozen=True)
 class NoiseJob:
-    """Measure the noise of one volume (`.npy`): `Done.numbers` has `sigma`, `snr` and `signal` in the scan's unit."""
+    """Measure the noise of one volume (`.npy`): `Done.numbers` has `sigma`, `snr` and `signal` in the scan's unit, and
+    whether the level was `refined` with the bundled model.
+    """
 
     job: str
     source: str
@@ -80,15 +91,17 @@ class NoiseJob:
 class EvidenceJob:
     """What a result is worth.
 
-    `Done.numbers` has the residual checks and, with a reference volume, PSNR, SSIM and NRMSE.
+    `denoised` has the detail `detail`; `sigma` is the level of the noise, or the path of a map (`.npy`). `Done.numbers`
+    has the residual checks and, with a reference volume, PSNR and SSIM before and after.
     """
 
     job: str
     source: str
     denoised: str
-    sigma: float = 0.0
+    sigma: float | str = 0.0
     reference: str = ""
     slices: int = 0
+    detail: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ Everything heavy is imported inside the jobs: the worker answers before that.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,19 +28,25 @@ def denoise(job: events.DenoiseJob, context: Context) -> events.Done:
     """Denoise one volume, and measure what was removed."""
     context.progress("Reading the volume")
     source = _load(job.source, job.slices)
+    if job.series and source.min() == source.max():
+        return _untouched(job, source)
     auxiliary = [_load(path, job.slices) for path in job.auxiliary]
     sigma: Any = _load(job.sigma, job.slices) if isinstance(job.sigma, str) and job.sigma != "auto" else job.sigma
     context.check()
     context.progress("Loading the model")
     device = use_device(job.device, context)
-    from C2SCore import denoising, quality
+    from C2SCore import denoising, noise, quality
     from C2SCore.modelcache import load_kept
 
     model = load_kept(job.model, device)
     context.check()
 
+    pairs = zip(job.repetitions[::2], job.repetitions[1::2])
+    found = (noise.repeated_sigma([_load(path, job.slices) for path in pair]) for pair in pairs)
+    limit = min(found, default=job.sigma_limit or math.inf)
     options = denoising.Options(
         sigma=sigma,
+        sigma_limit=limit,
         noise=job.noise,
         device=context.device,
         uncertainty=bool(job.uncertainty),
@@ -50,14 +57,32 @@ def denoise(job: events.DenoiseJob, context: Context) -> events.Done:
     context.progress("Measuring what was removed")
     numbers = dict(result.numbers, noise=result.noise, seconds=result.seconds, device=result.device)
     level = result.levels if result.levels.ndim == 3 else result.sigma
-    numbers.update(quality.residual_checks(source, result.estimate, level))
+    numbers.update(quality.residual_checks(source, result.estimate, level, job.detail))
+    if math.isfinite(limit):
+        numbers["sigma_limit"] = limit
     context.check()
     paths = {"output": job.output}
     _save(job.output, result.estimate, job.slices)
     if job.uncertainty and result.uncertainty is not None:
         _save(job.uncertainty, result.uncertainty, job.slices)
         paths["uncertainty"] = job.uncertainty
+    if job.levels and result.levels.ndim == 3:
+        _save(job.levels, result.levels, job.slices)
+        paths["levels"] = job.levels
     return events.Done(job.job, paths, numbers, tuple(result.warnings))
+
+
+def _untouched(job: events.DenoiseJob, source: np.ndarray) -> events.Done:
+    """A constant frame, as where an acquisition broke off."""
+    from C2SCore import quality
+
+    _save(job.output, source, job.slices)
+    paths = {"output": job.output}
+    if job.uncertainty:
+        _save(job.uncertainty, 0 * source, job.slices)
+        paths["uncertainty"] = job.uncertainty
+    warning = "A frame of the series is constant: it is returned as it is."
+    return events.Done(job.job, paths, quality.nothing_removed(source), (warning,))
 
 
 def measure_noise(job: events.NoiseJob, context: Context) -> events.Done:
@@ -97,7 +122,11 @@ def measure_evidence(job: events.EvidenceJob, context: Context) -> events.Done:
     from C2SCore import quality
 
     source, denoised = _load(job.source, job.slices), _load(job.denoised, job.slices)
-    numbers = dict(quality.residual_checks(source, denoised, job.sigma))
+    sigma: Any = _load(job.sigma, job.slices) if isinstance(job.sigma, str) else job.sigma
+    kept = min(max(job.detail, 0.0), 1.0)
+    # The checks are of the estimate without any detail: it is found again on the line, of which the source is one end.
+    estimate = source + (denoised - source) / (1 - kept) if kept < 1 else denoised
+    numbers = dict(quality.residual_checks(source, estimate, sigma, kept))
     context.check()
     if job.reference:
         context.progress("Comparing with the reference")

@@ -122,9 +122,14 @@ def repeated_sigma(frames: Sequence[np.ndarray]) -> float:
     What differs between two frames is noise, and whatever moved or changed besides. The least of a few pairs of
     neighbours counts; of either direction the larger, since matching a strong frame to a weak one shrinks its noise.
     """
-    pairs = range(0, len(frames) - 1, max(1, (len(frames) - 1) // REPEATED_PAIRS))
-    found = [max(pair_sigma(frames[n], frames[n + 1]), pair_sigma(frames[n + 1], frames[n])) for n in pairs]
+    pairs = repeated_pairs(len(frames))
+    found = [max(pair_sigma(frames[a], frames[b]), pair_sigma(frames[b], frames[a])) for a, b in pairs]
     return min((sigma for sigma in found if sigma > 0), default=math.inf)
+
+
+def repeated_pairs(count: int) -> list[tuple[int, int]]:
+    """Which of `count` frames `repeated_sigma` looks at."""
+    return [(n, n + 1) for n in range(0, count - 1, max(1, (count - 1) // REPEATED_PAIRS))]
 
 
 def is_magnitude(volume: np.ndarray, empty: EmptySpace, sigma: float) -> bool:

@@ -202,12 +202,11 @@ def _untouched(frame: Scan, job: ScanJob) -> _Frame:
     from C2SCore import quality
 
     zeros = frame.with_voxels(np.zeros_like(frame.voxels))
-    facts = {"noise": "clean", "device": "cpu", "seconds": 0.0, "sigma": 0.0}
     return _Frame(
         denoised=frame,
         residual=zeros if job.residual else None,
         uncertainty=zeros if job.uncertainty else None,
-        numbers=_plain({**quality.residual_checks(frame.voxels, frame.voxels, 0.0), **facts}),
+        numbers=_plain(quality.nothing_removed(frame.voxels)),
         warnings=[],
     )
 

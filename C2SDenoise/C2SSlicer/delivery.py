@@ -27,6 +27,7 @@ class Delivery:
         self._estimates: list[np.ndarray] = []
         self._removed: list[np.ndarray] = []
         self._uncertainties: list[np.ndarray] = []
+        self._levels: np.ndarray | None = None  # of the noise, where it was measured as a map, of a single frame
         self._images: dict[str, Any] = {}  # voxels of the volumes to come, if they are no time series
 
     def prepare(self) -> Iterator[None]:
@@ -44,6 +45,10 @@ class Delivery:
                     yield
                 self._uncertainties.append(uncertainty)
         if not self._request.all_frames:
+            if "levels" in self._endings[0].paths:
+                self._levels = np.empty_like(self._sources[0])
+                for _ in handover.load(self._endings[0].paths["levels"], self._levels):
+                    yield
             yield from self._fill_images(np.float32(self._request.detail))
 
     def _fill_images(self, detail: np.float32) -> Iterator[None]:
@@ -87,7 +92,7 @@ class Delivery:
             if request.noise_output is not None:
                 result.noise = target(request.noise_output, f"{source.GetName()} removed noise", "removed noise")
             refinement = Refinement(self._estimates, self._removed, result.volume, result.noise, source)
-            refinement.detail = request.detail
+            refinement.detail, refinement.levels = request.detail, self._levels
             if request.all_frames:
                 refinement.fill_sequences()
             if result.noise is not None:
@@ -130,10 +135,13 @@ def _high(values: np.ndarray) -> float:
 
 
 def _mean_numbers(numbers: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Over the frames: means of the numbers, and the first frame's words."""
-    first = dict(numbers[0])
-    for key, value in first.items():
+    """Over the frames of which something was removed: means of the numbers, and the words of the frame that was judged
+    worst.
+    """
+    changed = [n for n in numbers if n["verdict"] != "clean"] or list(numbers)
+    mean = dict(max(changed, key=lambda n: n["residual_edge_correlation"]))
+    for key, value in mean.items():
         if isinstance(value, float):
-            values = [n[key] for n in numbers if isinstance(n.get(key), (int, float))]
-            first[key] = sum(values) / len(values)
-    return first
+            values = [n[key] for n in changed if isinstance(n.get(key), (int, float))]
+            mean[key] = sum(values) / len(values)
+    return mean

@@ -73,19 +73,33 @@ class Measurement:
     def __init__(self, worker: job.Worker, on_end: Callable[[events.Message], None]) -> None:
         self._errand, self._on_end = Errand(worker), on_end
 
-    def start(self, source: Any, denoised: Any, sigma: float, reference: np.ndarray | None = None) -> None:
-        """Measure two volume nodes and, if there is one, a reference (K, J, I), all on one grid."""
+    def start(
+        self,
+        source: Any,
+        denoised: Any,
+        detail: float,
+        sigma: float | np.ndarray,
+        reference: np.ndarray | None = None,
+    ) -> None:
+        """Measure two volume nodes and, if there is one, a reference (K, J, I), all on one grid.
+
+        `detail` is that of the denoised one, `sigma` the level of the noise or a map (K, J, I).
+        """
 
         def write(folder: Path) -> Iterator[None]:
             yield from handover.save(source, folder / "source.npy")
             yield from handover.save(denoised, folder / "denoised.npy")
             if reference is not None:
                 yield from handover.save_array(reference, folder / "reference.npy")
+            if isinstance(sigma, np.ndarray):
+                yield from handover.save_array(sigma, folder / "levels.npy")
 
         def order(folder: Path) -> events.Job:
             before, after, against = (str(folder / f"{name}.npy") for name in ("source", "denoised", "reference"))
             against = against if reference is not None else ""
-            return events.EvidenceJob(job.new_id(), before, after, sigma, against, volumes.slice_axis(source))
+            noise = str(folder / "levels.npy") if isinstance(sigma, np.ndarray) else float(sigma)
+            axis = volumes.slice_axis(source)
+            return events.EvidenceJob(job.new_id(), before, after, noise, against, axis, detail)
 
         self._errand.start(write, order, self._on_end)
 

@@ -338,7 +338,8 @@ class Panel:
         p = self._parameters
         if p is None or p.resultVolume is None:
             return
-        if p.detail > 0 or p.referenceVolume is not None:
+        self._refine(p.detail / 100)  # it may have been moved meanwhile
+        if p.referenceVolume is not None:
             self._settled.start()
         if p.showWhenDone:
             self.viewing.show()
@@ -385,8 +386,10 @@ class Panel:
             if self._parameters is not p or p.referenceVolume is None:  # events were handled meanwhile
                 return
             reference = volumes.resampled(p.referenceVolume, p.resultSource)
-        sigma = float(volumes.facts_of(p.resultVolume).get("Sigma", 0))
-        self._evidence.start(p.resultSource, p.resultVolume, sigma, reference)
+        facts = volumes.facts_of(p.resultVolume)
+        kept = self.refinement if self.refinement and self.refinement.output == p.resultVolume.GetID() else None
+        sigma = kept.levels if kept and kept.levels is not None else float(facts.get("Sigma", 0))
+        self._evidence.start(p.resultSource, p.resultVolume, float(facts.get("Detail", 0)), sigma, reference)
 
     def _prepare_evaluation(self, p: Any) -> None:
         """What a reference needs; who does not want it installed is asked again when choosing one, not before."""

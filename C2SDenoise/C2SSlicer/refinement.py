@@ -36,6 +36,7 @@ class Refinement:
         self.sequences: dict[str, Any] = {}  # node id of the visible volume -> its sequence
         self._source = source.GetID()
         self.detail = 0.0
+        self.levels: np.ndarray | None = None  # the noise map of the run, if one was measured; no scene keeps it
 
     @classmethod
     def from_scene(cls, output: Any, source: Any, noise: Any = None) -> Refinement | None:

@@ -11,11 +11,13 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from C2SCore import events
 from C2SCore.errors import UserError
+from C2SCore.noise import repeated_pairs
 from C2SSlicer import delivery, handover, job, sequences, volumes
 from C2SSlicer.handover import temporary_folder
 from C2SSlicer.pieces import Pieces
@@ -57,6 +59,7 @@ class Run:
         self._model = str(self._entry.path)
         self._source_name = node(request.source).GetName()
         self._frames = request.frames
+        self._pairs = repeated_pairs(len(self._frames)) if request.sigma == "auto" else []
         self._arrays: list[np.ndarray] = []  # per frame, the source's voxels
         auxiliary = [volumes.resampled(node(other), node(request.source)) for other in request.auxiliary]
         self._folder = tempfile.TemporaryDirectory(
@@ -132,8 +135,19 @@ class Run:
             self._path(f"uncertainty{number}") if request.uncertainty_output is not None else "",
             volumes.slice_axis(self._source()),
             volumes.isotropic(self._source()),
+            float(request.detail),
+            self._path(f"levels{number}"),
+            series=len(self._frames) > 1,
+            **self._what_frames_tell(),
         )
         self._task = self._worker.submit(order, self._received, self._frame_done)
+
+    def _what_frames_tell(self) -> dict[str, Any]:
+        """Repeated frames bound the level of the noise: measured at one of them, known from then on."""
+        known = [ending.numbers["sigma_limit"] for ending in self._endings if "sigma_limit" in ending.numbers]
+        if known:
+            return {"sigma_limit": float(known[0])}
+        return {"repetitions": tuple(self._path(f"frame{n}") for pair in self._pairs for n in pair)}
 
     def _frame_done(self, ending: events.Message) -> None:
         if self._cancelled or not isinstance(ending, events.Done):
@@ -209,14 +223,21 @@ class Run:
         """Other contrasts, and the first frame."""
         for path, array in zip(self._auxiliary, auxiliary, strict=True):
             yield from handover.save_array(array, path)
+        for n in sorted({n for pair in self._pairs for n in pair}):
+            yield from handover.save(self._frame(n), self._path(f"frame{n}"))
         yield from self._write_frame()
+
+    def _frame(self, number: int):
+        """The node of a frame, checked."""
+        index, source = self._frames[number], self._source()
+        frame = source if index is None else sequences.frame(source, index)
+        volumes.check_scalar(frame)
+        return frame
 
     def _write_frame(self) -> Iterator[None]:
         """The voxels of the next frame, for the worker and for the detail slider."""
-        number, source = len(self._endings), self._source()
-        index = self._frames[number]
-        frame = source if index is None else sequences.frame(source, index)
-        volumes.check_scalar(frame)
+        number = len(self._endings)
+        frame = self._frame(number)
         copy = np.empty(frame.GetImageData().GetDimensions()[::-1], np.float32)
         for _ in handover.save(frame, self._path(f"source{number}"), copy):
             yield

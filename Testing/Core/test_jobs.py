@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from pathlib import Path
 
@@ -14,7 +15,9 @@ from test_worker import Caller
 from C2SCore import events
 from C2SCore.card import Card
 from C2SCore.denoiser import Denoiser
+from C2SCore.denoising import with_detail
 from C2SCore.model import load, save
+from C2SCore.noise import repeated_sigma
 
 RECIPE = {"network": "small", "neighbours": 0, "patch": 32, "batch": 2, "steps": 20, "validate_every": 10, "warm_up": 2}
 
@@ -94,6 +97,46 @@ def test_evidence_with_and_without_a_reference(caller, scan, tmp_path):
     peak = 20 * np.log10(np.ptp(np.load(clean)) / 50)
     assert done.numbers["psnr_before"] == pytest.approx(peak, abs=4)
     assert 0 < done.numbers["ssim_before"] < 1
+
+
+@pytest.mark.parametrize("level", ["number", "map"])
+def test_evidence_at_every_detail_is_that_of_the_run(caller, scan, tmp_path, level):
+    """The slider changes what is kept and not what the evidence is about: the estimate that the model made."""
+    source = np.load(scan)
+    sigma = np.full_like(source, 50) * np.linspace(0.6, 1.4, 64, dtype=np.float32)
+    np.save(tmp_path / "map.npy", sigma)
+    told = 50.0 if level == "number" else str(tmp_path / "map.npy")
+    out = str(tmp_path / "out.npy")
+    for detail in (0.0, 0.3, 0.8, 1.0):
+        run = events.DenoiseJob("d", str(scan), out, sigma=told, noise="gaussian", device="cpu", detail=detail)
+        expected = end(caller, run)[0].numbers
+        shown = tmp_path / "shown.npy"
+        np.save(shown, with_detail(source, np.load(out), detail))
+        numbers = end(caller, events.EvidenceJob("e", str(scan), str(shown), told, detail=detail))[0].numbers
+        for key in ("snr_gain_db", "noise_before", "noise_after", "removed", "residual_edge_correlation"):
+            if detail < 1 or key != "residual_edge_correlation":
+                assert numbers[key] == pytest.approx(expected[key], rel=1e-3, abs=1e-3), (detail, key)
+        assert numbers["verdict"] == expected["verdict"]
+    assert numbers["snr_gain_db"] == 0
+
+
+def test_frames_of_a_series_bound_the_level_and_a_constant_one_comes_back(caller, scan, tmp_path):
+    source = np.load(scan)
+    for name, frame in (("a", source), ("b", noisy(phantom((4, 64, 64)), 20.0)), ("flat", 7 + 0 * source)):
+        np.save(tmp_path / f"{name}.npy", frame)
+    a, b, flat, out = (str(tmp_path / f"{name}.npy") for name in ("a", "b", "flat", "out"))
+    order = events.DenoiseJob("d", a, out, noise="gaussian", device="cpu", series=True)
+    limit = repeated_sigma([source, np.load(b)])
+    assert 20 < limit < 45
+    first, _ = end(caller, dataclasses.replace(order, repetitions=(a, b)))
+    assert first.numbers["sigma"] == first.numbers["sigma_limit"] == pytest.approx(limit)
+    second, _ = end(caller, dataclasses.replace(order, sigma_limit=30.0))
+    assert second.numbers["sigma"] == pytest.approx(30) and "at most 30" in second.warnings[0]
+    none, _ = end(caller, order)
+    assert none.numbers["sigma"] == pytest.approx(50, rel=0.1) and "sigma_limit" not in none.numbers
+    constant, _ = end(caller, dataclasses.replace(order, source=flat, uncertainty=str(tmp_path / "u.npy")))
+    assert constant.numbers["verdict"] == "clean" and np.array_equal(np.load(out), np.load(flat))
+    assert not np.load(tmp_path / "u.npy").any()
 
 
 def test_inspect_goes_on_after_a_scan_that_cannot_be_read(caller, scan, tmp_path):

@@ -10,6 +10,7 @@ import pytest
 import slicer
 from scenes import OBLIQUE, add_volume, apply, open_panel, phantom, scalar_volumes, settle
 
+from C2SCore.quality import residual_checks
 from C2SSlicer import compare, job, volumes
 
 
@@ -177,8 +178,48 @@ def test_the_detail_slider_acts_at_once_and_the_evidence_follows(bench):
     widget._parameterNode.evidence = ""
     settle(bench, widget)
     after = json.loads(widget._parameterNode.evidence)
-    assert after["noise_after"] > 0 and after["residual_edge_correlation"] == pytest.approx(before, abs=0.2)
+    expected = residual_checks(voxels(source), estimate, run.result.numbers["sigma"], kept=0.7)
+    for key in ("noise_after", "snr_gain_db", "residual_edge_correlation"):
+        assert after[key] == pytest.approx(expected[key], rel=1e-2, abs=1e-3)
+    assert after["residual_edge_correlation"] == pytest.approx(before, abs=1e-3)
     assert widget.panel.run is run  # no second inference
+
+
+def test_the_numbers_of_a_script_are_those_of_the_detail_that_it_asked_for(bench):
+    from C2SDenoise import C2SDenoiseLogic
+
+    source = add_volume()
+    none, half = (C2SDenoiseLogic().denoise(source, model="tiny", sigma=15.0, detail=d).numbers for d in (0.0, 0.5))
+    assert half["noise_after"] > none["noise_after"] and half["removed"] == pytest.approx(none["removed"] / 2)
+
+
+def test_detail_that_is_moved_during_a_run_is_that_of_the_result(bench):
+    add_volume()
+    widget = open_panel(bench)
+    bench.click(widget.ui.applyButton)
+    widget.ui.detailSlider.setValue(60)
+    bench.wait_until(lambda: widget.panel.run.finished)
+    settle(bench, widget)
+    run = widget.panel.run
+    assert volumes.facts_of(run.result.volume)["Detail"] == "0.6" and run.refinement.detail == 0.6
+
+
+def test_the_evidence_keeps_to_the_noise_map_of_the_run(bench):
+    level = 15 * np.linspace(0.5, 2, 128)
+    clean = phantom((16, 128, 128), sigma=0)
+    noise = level * np.random.default_rng(0).standard_normal(clean.shape)
+    add_volume(voxels=clean + noise.astype(np.float32))
+    widget = open_panel(bench, "default")
+    run = apply(bench, widget)
+    assert run.refinement.levels.shape == clean.shape
+    assert np.std(np.log(run.refinement.levels[8] / level)[(clean[8] > 0)]) < 0.25
+    widget._parameterNode.evidence = ""
+    widget.ui.detailSlider.setValue(50)
+    widget.ui.detailSlider.setValue(0)
+    settle(bench, widget)
+    after = json.loads(widget._parameterNode.evidence)
+    for key in ("noise_before", "noise_after", "snr_gain_db"):
+        assert after[key] == pytest.approx(run.result.numbers[key], rel=1e-2)
 
 
 def test_two_contrasts(bench):

@@ -145,13 +145,14 @@ def test_the_first_scan_is_chosen_not_what_lies_before_it(bench):
     assert widget._parameterNode.inputVolume is scan
 
 
-def series(frames: int = 3):
-    """A sequence, its browser and the volume that shows it."""
+def series(frames: int = 3, broken: int | None = None):
+    """A sequence, its browser and the volume that shows it; the `broken` frame is constant."""
     sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "Series")
     sequence.SetIndexName("time")
     sequence.SetIndexUnit("s")
     for number in range(frames):
-        volume = add_volume("frame", phantom(seed=number) + 10 * number, OBLIQUE)
+        voxels = phantom(seed=number) + 10 * number
+        volume = add_volume("frame", 0 * voxels if number == broken else voxels, OBLIQUE)
         sequence.SetDataNodeAtValue(volume, str(2 * number))
         slicer.mrmlScene.RemoveNode(volume)
     browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "Browser")
@@ -192,6 +193,32 @@ def test_all_frames_of_a_time_series(bench):
         middle = (run.refinement.estimates[number] + voxels(sequence.GetNthDataNode(number))) / 2
         assert np.allclose(voxels(made.GetNthDataNode(number)), middle, atol=0.01)
     assert np.allclose(voxels(result), voxels(made.GetNthDataNode(1)))
+
+
+def test_frames_bound_the_level_and_one_that_is_constant_comes_back(bench):
+    sequence, _, proxy = series(4, broken=0)
+    widget = open_panel(bench)
+    widget._parameterNode.inputVolume = proxy
+    bench.process_events()
+    widget.ui.framesBox.setCurrentIndex(1)
+    run = apply(bench, widget)
+    result = [voxels(run.result.sequence.GetNthDataNode(n)) for n in range(4)]
+    assert not result[0].any() and not np.allclose(result[1], voxels(sequence.GetNthDataNode(1)), atol=1e-3)
+    assert run.result.numbers["sigma_limit"] == pytest.approx(15, rel=0.2)
+    assert run.result.numbers["sigma"] <= run.result.numbers["sigma_limit"] * 1.0001
+    assert run.result.numbers["verdict"] != "clean" and any("constant" in text for text in run.result.warnings)
+
+
+def test_the_words_of_a_time_series_are_those_of_its_worst_frame():
+    from C2SSlicer.delivery import _mean_numbers
+
+    good = {"sigma": 2.0, "residual_edge_correlation": -0.1, "verdict": "noise", "sentence": "fine"}
+    bad = {"sigma": 4.0, "residual_edge_correlation": 0.3, "verdict": "anatomy", "sentence": "look"}
+    clean = {"sigma": 0.0, "residual_edge_correlation": 0.0, "verdict": "clean", "sentence": "nothing"}
+    mean = _mean_numbers([clean, good, bad, good])
+    assert mean["verdict"] == "anatomy" and mean["sentence"] == "look"
+    assert mean["sigma"] == pytest.approx(8 / 3) and mean["residual_edge_correlation"] == pytest.approx(0.1 / 3)
+    assert _mean_numbers([clean, clean])["verdict"] == "clean"
 
 
 def test_one_frame_of_a_time_series_is_an_ordinary_volume(bench):
