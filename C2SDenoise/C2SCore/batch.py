@@ -1,8 +1,9 @@
 """Many scans: on one machine in several processes, or on a cluster; what fails is recorded and does not stop the rest.
 
 The record (`batch.json` for programs, `batch.csv` for spreadsheets, in the output folder) is rewritten after every
-scan, so that an interrupted batch can be resumed: what is recorded as done with the same settings, from unchanged
-files, and whose output is still there, is passed over. Earlier records stay as long as their outputs are there.
+scan, so that an interrupted batch can be resumed: what is recorded as done with the same version and settings, from
+unchanged files, and whose output is still there, is passed over. Other records, of earlier batches and of those that
+run elsewhere into the same folder, stay as long as their outputs are there.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import sys
 import traceback
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -24,22 +26,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from C2SCore import files, modelcache, scanjob, stopping
+from C2SCore import __version__, files, modelcache, scanjob, stopping
 from C2SCore.dicom import is_dicom
-from C2SCore.errors import UserError
+from C2SCore.errors import NoScan, UserError
 from C2SCore.images import WRITABLE, stem_of, suffix_of
 from C2SCore.jobfiles import files_of, folded, resolved, resolved_scan
 from C2SCore.scanjob import ScanJob
 from C2SCore.terminal import told
 from C2SCore.writing import atomic, check_writable, write_json
 
-DONE, FAILED, SKIPPED, WAITING = "done", "failed", "skipped", "waiting"
+DONE, FAILED, SKIPPED, WAITING, LEFT_OUT = "done", "failed", "skipped", "waiting", "left out"
 _DIED = "Its process died, as a rule for lack of memory. Use fewer workers, or a machine with more memory."
 
 
 @dataclass(frozen=True)
 class Record:
-    """What became of one scan; `state` is done, failed, skipped (done by an earlier batch) or waiting."""
+    """What became of one scan; `state` is done, failed, skipped (done by an earlier batch), left out (a mask or another
+    object that is no scan; `error` says what) or waiting.
+    """
 
     scan: str
     output: str
@@ -47,6 +51,9 @@ class Record:
     error: str = ""
     details: str = ""  # traceback of an error that is no `UserError`
     fingerprint: str = ""
+    name: str = ""  # by what the file says, as the description of a DICOM series
+    model: str = ""
+    version: str = ""
     sigma: float | None = None
     snr_before: float | None = None
     snr_after: float | None = None
@@ -82,7 +89,7 @@ def plan(inputs: Sequence[str | Path], folder: str | Path, template: ScanJob) ->
         raise UserError("An input has no name (an empty variable?). Name a scan or a folder.")
     folder = Path(folder)
     found: dict[str, tuple[Path, Path]] = {}  # scan, folder of its output
-    for path, inside in _scans(inputs, set(_read_record(folder))):
+    for path, inside in _scans(inputs, folder):
         found.setdefault(resolved_scan(path), (path, folder / inside))
     if not found:
         raise UserError(f"No scan was found in {', '.join(map(str, inputs))}; one is needed. Check the paths.")
@@ -94,15 +101,26 @@ def plan(inputs: Sequence[str | Path], folder: str | Path, template: ScanJob) ->
     return jobs
 
 
-def _scans(inputs: Sequence[str | Path], results: set[str]) -> Iterator[tuple[Path, Path]]:
-    """Every scan, with its place in the folder in which it was found; `results` of an earlier batch are no scans."""
+def _scans(inputs: Sequence[str | Path], folder: Path) -> Iterator[tuple[Path, Path]]:
+    """Every scan, with its place in the folder in which it was found; what any batch wrote, to `folder` or where its
+    record is met on the way, is no scan.
+    """
+    results = {folder: set(_read_record(folder))}
+
+    def written(scan: str, place: Path, top: Path) -> bool:
+        above = [p for p in place.parents if p.is_relative_to(top)]
+        for p in above:
+            if p not in results:
+                results[p] = set(_read_record(p))
+        return any(scan in results[p] for p in (folder, *above))
+
     for entry in map(Path, inputs):
         if not entry.is_dir():
             yield entry, Path()
             continue
         for path in files.find_scans(entry):
             place = files.split_part(path)[0]
-            if resolved_scan(path) not in results:
+            if not written(resolved_scan(path), place, entry):
                 yield path, Path() if place == entry else place.parent.relative_to(entry)
 
 
@@ -113,14 +131,20 @@ def _as_dicom(path: Path, template: ScanJob) -> bool:
 
 
 def _with_outputs(found: Sequence[tuple[Path, Path]], template: ScanJob) -> Iterator[tuple[Path, Path]]:
-    """Scans with their outputs; where two would meet, the name tells the format of the source."""
+    """Scans with their outputs; where two would meet, the name tells the format of the source. A DICOM series whose
+    folder has further ones below it is written beside them, and not around them.
+    """
     outputs = [place / output_name(path, _as_dicom(path, template)) for path, place in found]
     counts = Counter(map(folded, outputs))
+    around = {folded(above) for output in outputs for above in output.parents}
     taken: dict[str, Path] = {}
     for (path, place), output in zip(found, outputs):
-        source = suffix_of(files.split_part(path)[0])
-        if counts[folded(output)] > 1 and source and source != suffix_of(output):
-            output = place / f"{stem_of(output)}_{source[1:]}{suffix_of(output)}"
+        file = files.split_part(path)[0]
+        source = "dicom" if file.is_dir() else suffix_of(file)[1:]
+        if counts[folded(output)] > 1 and source and f".{source}" != suffix_of(output):
+            output = place / f"{stem_of(output)}_{source}{suffix_of(output)}"
+        if folded(output) in around:
+            output = output / output.name
         other = taken.setdefault(folded(output), path)
         if other is not path:
             raise UserError(
@@ -150,6 +174,7 @@ def run(
     check_writable(folder / "batch.json")
     modelcache.load_kept(jobs[0].model)  # fails here once, and not for every scan
     before = _read_record(folder)
+    _keep_results(jobs, before)
     records: dict[str, Record] = {}
     for job in jobs if resume else ():
         old = before.get(resolved(job.output))
@@ -159,10 +184,11 @@ def run(
         listen(record, n, len(jobs))
     waiting = [job for job in jobs if job.output not in records]
     again = {resolved(job.output) for job in jobs}
-    others = [old for name, old in before.items() if name not in again and Path(name).exists()]
 
     def write() -> None:
         ours = [records.get(job.output) or Record(job.scan, job.output, WAITING) for job in jobs]
+        # Read anew: another machine may be at work on other scans.
+        others = [old for name, old in _read_record(folder).items() if name not in again and Path(name).exists()]
         _write_record(folder, [*others, *ours])
 
     with closing(_results(waiting, workers, scheduler)) as results:  # when stopped, its processes end at once
@@ -173,6 +199,17 @@ def run(
     if not waiting:
         write()
     return [records[job.output] for job in jobs]
+
+
+def _keep_results(jobs: Sequence[ScanJob], before: dict[str, Record]) -> None:
+    """Raises `UserError` where the result of a job would replace that of another scan."""
+    for job in jobs:
+        old = before.get(resolved(job.output))
+        if old and Path(job.output).exists() and resolved_scan(Path(old.scan)) != resolved_scan(Path(job.scan)):
+            raise UserError(
+                f"{job.output} is the result of {old.scan}, and {job.scan} would be written there, too; names must "
+                "differ. Choose another output folder, or give the folder above both at once."
+            )
 
 
 def _results(jobs: Sequence[ScanJob], workers: int, scheduler: str) -> Generator[Record, None, None]:
@@ -191,7 +228,7 @@ def run_one(job: ScanJob) -> Record:
         report = scanjob.run(job)
     except Exception as error:  # one scan must not stop the others
         details = "" if isinstance(error, UserError) else traceback.format_exc()
-        return Record(job.scan, job.output, FAILED, told(error), details)
+        return Record(job.scan, job.output, LEFT_OUT if isinstance(error, NoScan) else FAILED, told(error), details)
     kept = {f.name: report[f.name] for f in dataclasses.fields(Record) if f.name in report}
     return Record(**(kept | {"state": DONE, "fingerprint": mark, "warnings": tuple(report["warnings"])}))
 
@@ -203,18 +240,21 @@ def fingerprint(job: ScanJob) -> str:
     except OSError:
         return ""
     read = [(name, fact.st_size, fact.st_mtime_ns) for name, fact in facts]
-    text = json.dumps([dataclasses.asdict(_absolute(job)), read])
+    text = json.dumps([__version__, dataclasses.asdict(_absolute(job)), read])
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def _in_processes(jobs: Sequence[ScanJob], workers: int) -> Generator[Record, None, None]:
-    """Jobs in a pool of fresh processes. One that dies (out of memory) breaks the pool: the rest go on one by one."""
-    waiting, alone = list(jobs), False
-    threads = max(1, _cores() // workers)
+    """Jobs in a pool of fresh processes. One that dies (out of memory) breaks the pool: those that may have been at
+    work then run one by one, which shows which of them it was, and the rest in a new pool.
+    """
+    waiting, suspects = list(jobs), 0
     while waiting:
+        alone = suspects > 0
         now = waiting[:1] if alone else waiting
+        count = min(workers, len(now))
         finished = set()
-        with _pool(min(workers, len(now)), threads) as pool:
+        with _pool(count, max(1, _cores() // count)) as pool:
             futures = {pool.submit(_run_in_pool, job): job for job in now}
             for future in _as_they_end(futures):
                 job = futures[future]
@@ -222,12 +262,13 @@ def _in_processes(jobs: Sequence[ScanJob], workers: int) -> Generator[Record, No
                     record = future.result()
                 except BrokenProcessPool:
                     if not alone:
-                        continue  # which of them killed it shows when each runs by itself
+                        suspects = 2 * workers + 1  # at work, or handed out already
+                        continue
                     record = Record(job.scan, job.output, FAILED, _DIED)
                 finished.add(job.output)
                 yield record
         waiting = [job for job in waiting if job.output not in finished]
-        alone = True
+        suspects -= alone
 
 
 def _as_they_end(futures: Iterable[Future[Record]]) -> Iterator[Future[Record]]:
@@ -285,8 +326,15 @@ def _on_cluster(jobs: Sequence[ScanJob], address: str) -> Iterator[Record]:
         here = [_absolute(job) for job in jobs]
         futures = client.map(run_one, here, pure=False, retries=0)
         names = {future.key: job for future, job in zip(futures, jobs, strict=True)}
+        if not client.scheduler_info()["workers"]:
+            print(f"c2s: {address} has no workers yet: waiting for the first.", file=sys.stderr, flush=True)
         for future in as_they_come(futures):
             job = names[future.key]
+            if future.status in ("cancelled", "lost"):
+                raise UserError(
+                    f"The Dask scheduler at {address} is gone; it must run until the end. Start it again, and go on "
+                    "with --resume."
+                )
             if future.status == "finished":
                 record = future.result()
                 yield dataclasses.replace(record, scan=job.scan, output=job.output, fingerprint=fingerprint(job))

@@ -6,6 +6,7 @@ Exit codes: 0 all done; 1 some scans failed, and standard error says which; 2 wr
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -23,11 +24,13 @@ EPILOG = """A scan is a NIfTI, NRRD, MetaImage or DICOM file, a folder with a DI
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
     share_cores()
+    if sys.stderr is None:  # closed, as a daemon's may be
+        sys.stderr = open(os.devnull, "w")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a name that the console cannot show must not stop the work
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments[:1] == ["worker"]:  # before anything that costs time: Slicer waits for it
+    if arguments == ["worker"]:  # before anything that costs time: Slicer waits for it
         from C2SCore import worker
 
         return worker.main()
@@ -36,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         with terminated_in_order():
-            return int(getattr(commands, options.command.replace("-", "_"))(options))
+            return int(getattr(commands, options.command)(options))
     except UserError as error:
         return _failed(str(error), options.debug, 2)
     except Cancelled as stopped:
@@ -76,14 +79,22 @@ def build_parser() -> argparse.ArgumentParser:
     denoise.add_argument("scans", nargs="+", metavar="SCAN")
     denoise.add_argument("-o", "--output", required=True, metavar="OUT", help="a file; a folder for several")
     denoise.add_argument("--residual", metavar="OUT", default="", help="what was removed; a file, or a folder")
-    denoise.add_argument("--uncertainty", metavar="OUT", default="", help="standard deviation; a file, or a folder")
+    denoise.add_argument(
+        "--uncertainty", metavar="OUT", default="", help="expected error (standard deviation); a file, or a folder"
+    )
     denoise.add_argument("--report", metavar="OUT.json", default="", help="numbers; a file, or a folder")
     _denoising_arguments(denoise)
     denoise.add_argument("--json", action="store_true", help="print the reports as JSON")
 
     batch = command("batch", "Denoise many scans; what fails is recorded and does not stop the rest.")
     batch.add_argument("inputs", nargs="+", metavar="INPUT", help="a scan, or a folder that is searched for scans")
-    batch.add_argument("-o", "--output", required=True, metavar="FOLDER")
+    batch.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        metavar="FOLDER",
+        help="for the results, in the tree of the inputs, and the record",
+    )
     place = batch.add_mutually_exclusive_group()
     place.add_argument("--workers", type=int, default=1, metavar="N", help="processes on this machine (default: 1)")
     place.add_argument("--scheduler", default="", metavar="ADDRESS", help="of a Dask cluster, as in tcp://host:8786")
@@ -114,7 +125,10 @@ def build_parser() -> argparse.ArgumentParser:
         help="time budget, instead of the recipe's; with --resume, what was used before counts",
     )
     train.add_argument(
-        "--initial", default="", metavar="MODEL", help="start from this model, or from 'none'; else the recipe decides"
+        "--initial",
+        default="",
+        metavar="MODEL",
+        help="the model to start from; 'none' starts from random weights (default: as the recipe says)",
     )
     train.add_argument(
         "--card", default="", metavar="FILE.yaml", help="what to write on the model card: description, licence ..."
@@ -124,8 +138,8 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("--json", action="store_true", help="print the model's card as JSON")
 
     evaluate = command("evaluate", "Compare an image with a reference: PSNR, SSIM, NRMSE.")
-    evaluate.add_argument("--image", required=True, metavar="SCAN")
-    evaluate.add_argument("--reference", required=True, metavar="SCAN")
+    evaluate.add_argument("--image", required=True, metavar="SCAN", help="what is to be judged, such as a result")
+    evaluate.add_argument("--reference", required=True, metavar="SCAN", help="the same without noise, or with less")
     evaluate.add_argument("--mask", default="", metavar="SCAN", help="where to compare: its voxels that are not 0")
     evaluate.add_argument("--json", action="store_true")
 
@@ -164,14 +178,19 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _denoising_arguments(parser: argparse.ArgumentParser) -> None:
     """What `denoise` and `batch` share."""
-    parser.add_argument("--model", default="default", metavar="NAME|FILE")
+    parser.add_argument("--model", default="default", metavar="NAME|FILE", help="(default: the bundled one)")
     parser.add_argument(
         "--aux", nargs="+", default=[], metavar="SCAN", help="the model's further contrasts of one scan, in order"
     )
     parser.add_argument(
         "--sigma", default="auto", metavar="auto|NUMBER|MAP", help="noise level in the scan's unit (default: measured)"
     )
-    parser.add_argument("--noise", default="auto", choices=["auto", "gaussian", "rician"])
+    parser.add_argument(
+        "--noise",
+        default="auto",
+        choices=["auto", "gaussian", "rician"],
+        help="its kind: rician in magnitude images (default: as the scan shows)",
+    )
     parser.add_argument("--detail", type=float, default=0.0, metavar="0..1", help="0: all noise removed; 1: the source")
     parser.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
     parser.add_argument("--adapt", type=float, default=0.0, metavar="MINUTES", help="train on the scan itself first")

@@ -168,10 +168,13 @@ def batch(options: argparse.Namespace) -> int:
         listen=listen,
     )
     failed = [r for r in records if r.state == batches.FAILED]
+    left_out = sum(r.state == batches.LEFT_OUT for r in records)
     if options.json:
         _print_json([dataclasses.asdict(r) for r in records])
     else:
-        print(f"{len(records) - len(failed)} of {len(records)} scans denoised; record: {options.output}/batch.csv")
+        total = len(records) - left_out
+        beside = f", {left_out} left out" if left_out else ""
+        print(f"{total - len(failed)} of {total} scans denoised{beside}; record: {options.output}/batch.csv")
     if options.quiet:
         for record in failed:
             _say(f"c2s: {record.scan}: {record.error}")

@@ -7,6 +7,10 @@ class UserError(ValueError):
     """Bad input, found before any long work; the message says what is wrong and what to do."""
 
 
+class NoScan(UserError):
+    """A file that is no scan, such as a mask: among many it is passed over, and is no failure."""
+
+
 def out_of_memory(error: BaseException) -> bool:
     """Whether an exception says that memory ran out, on any device and system (their types differ)."""
     text = str(error).lower()

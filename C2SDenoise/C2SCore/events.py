@@ -30,9 +30,9 @@ class DenoiseJob:
 
     `sigma` is ``"auto"``, a number in the scan's unit, or the path of a `.npy` noise map (K, J, I). `output` receives
     the estimate with all noise removed; other levels of detail are a straight line between it and the source, and cost
-    nothing: `detail` is that of the numbers. `levels`, if given, receives the noise map where one was measured. `slices`
-    is the axis of the arrays along which slices lie, here and in the jobs below; `isotropic` says that voxels are as
-    thick as wide.
+    nothing: `detail` is that of the numbers. `levels`, if given, receives the noise map where one was measured.
+    `slices` is the axis of the arrays along which slices lie, here and in the jobs below; `isotropic` says that voxels
+    are as thick as wide.
 
     Of the frames of a time `series`, a constant one comes back as it is. `repetitions` are pairs of them, two paths
     after two, which bound the level: `numbers["sigma_limit"]`. Further frames are given that `sigma_limit`; 0 is none.

@@ -22,7 +22,7 @@ import numpy as np
 
 from C2SCore import noise, tissue
 from C2SCore import spectrum as spectra
-from C2SCore.errors import UserError
+from C2SCore.errors import NoScan, UserError
 from C2SCore.noise import HighPassed
 from C2SCore.spectrum import BINS, Spectrum, estimate_spectrum, white_spectrum
 from C2SCore.tissue import foreground, signal_level, thickest
@@ -76,22 +76,27 @@ def check_values(name: str, volume: np.ndarray) -> None:
     """Raise `UserError` for a volume (K, J, I) that is no scan as it was made: a mask, a map of labels or of
     probabilities, z-scores.
     """
-    part = volume[:: max(1, len(volume) // 4), ::2, ::2]
-    count = np.unique(part).size
-    if count <= FEW_VALUES:
-        raise UserError(
-            f"{name} has only {count} different values, so it seems to be a mask or a label map and no scan. Leave it "
-            "out."
-        )
-    if _probabilities(part):
-        raise UserError(
-            f"{name} has values from 0 to 1, and is nearly 0 or 1 in most places, so it seems to be a map of "
-            "probabilities and no scan. Leave it out."
-        )
+    check_no_map(name, volume)
     if zero := zero_point(volume):
         raise UserError(
             f"{name} has its empty space or darkest tissue at {zero:.3g}; a training scan must have it at 0. Give the "
             "scan as it was before its intensities were normalised."
+        )
+
+
+def check_no_map(name: str, volume: np.ndarray) -> None:
+    """Raise `NoScan` for a volume (K, J, I) of labels or of probabilities."""
+    part = volume[:: max(1, len(volume) // 4), ::2, ::2]
+    count = np.unique(part).size
+    if count <= FEW_VALUES:
+        raise NoScan(
+            f"{name} has only {count} different values, so it seems to be a mask or a label map and no scan. Leave it "
+            "out."
+        )
+    if _probabilities(part):
+        raise NoScan(
+            f"{name} has values from 0 to 1, and is nearly 0 or 1 in most places, so it seems to be a map of "
+            "probabilities and no scan. Leave it out; a scan after all, multiply it by 100."
         )
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from C2SCore import __version__, contrasts, dicomwriting, files, scan
+from C2SCore import __version__, contrasts, dicomwriting, files, measuring, scan
 from C2SCore.adapting import adapted
 from C2SCore.card import find_model
 from C2SCore.errors import UserError
@@ -124,6 +124,7 @@ def run(job: ScanJob, progress: Progress | None = None, cancelled: Callable[[], 
     for frame, empty in zip(frames, constant):
         if not empty:
             scan.check(frame)
+            measuring.check_no_map(frame.name, frame.voxels)
         for path in [] if job.dicom else job.images():
             check_fits(frame, path)
     axis = scan.slice_axis(frames[0].spacing, frames[0].voxels.shape)
@@ -268,6 +269,7 @@ def _report(job: ScanJob, model: Model, done: list[_Frame], messages: list[str])
     keys = ("sigma", "snr_before", "snr_after", "snr_gain_db", "removed")
     return {
         "version": __version__,
+        "name": done[0].denoised.name,
         **dataclasses.asdict(job),
         "model": model.card.name,
         "model_file": str(find_model(job.model)),

@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from dying import die_on_second, prepare_nothing
 from phantom import make_scan
+from test_cli import c2s
 from test_dicom import write_slice
 
 from C2SCore import batch, files, scanjob
@@ -200,14 +202,8 @@ def test_faults_of_the_program_are_recorded_too(folder, tmp_path, model_file, mo
     assert "Traceback" in record.details
 
 
-def die_on_second(job: ScanJob) -> batch.Record:
-    """Stands in for a scan that takes more memory than there is."""
-    if job.scan == "second":
-        os._exit(9)
-    return batch.Record(job.scan, job.output, batch.DONE)
-
-
 def test_a_process_that_dies_takes_only_its_own_scan_along(monkeypatch):
+    monkeypatch.setattr(batch, "_prepare", prepare_nothing)
     monkeypatch.setattr(batch, "_run_in_pool", die_on_second)
     jobs = [ScanJob(name, f"{name}.nrrd") for name in ("first", "second", "third", "fourth")]
     records = {r.scan: r for r in batch._in_processes(jobs, 2)}
@@ -218,6 +214,83 @@ def test_a_process_that_dies_takes_only_its_own_scan_along(monkeypatch):
         "fourth": "done",
     }
     assert "died" in records["second"].error
+
+
+def test_after_a_death_most_scans_are_done_side_by_side_again(monkeypatch):
+    sizes = []
+    pool = batch._pool
+    monkeypatch.setattr(batch, "_pool", lambda count, threads: sizes.append(count) or pool(count, threads))
+    monkeypatch.setattr(batch, "_prepare", prepare_nothing)
+    monkeypatch.setattr(batch, "_run_in_pool", die_on_second)
+    jobs = [ScanJob(name, f"{name}.nrrd") for name in ("first", "second", *map(str, range(10)))]
+    records = list(batch._in_processes(jobs, 2))
+    assert sorted(r.scan for r in records) == sorted(j.scan for j in jobs)
+    assert [r.scan for r in records if r.state == "failed"] == ["second"]
+    assert sizes[0] == 2 and 1 <= sizes.count(1) <= 5 and sizes[-1] == 2
+
+
+def test_a_batch_does_not_replace_the_results_of_another(tmp_path, model_file):
+    """As patient after patient into one folder, where scans have the same names."""
+    out = tmp_path / "out"
+    for patient in "ab":
+        files.write(make_scan(ord(patient)), tmp_path / patient / "t1.nii.gz")
+    batch.run(batch.plan([tmp_path / "a"], out, template(model_file)), out)
+    before = (out / "t1.nii.gz").read_bytes()
+    with pytest.raises(UserError, match="give the folder above both"):
+        batch.run(batch.plan([tmp_path / "b"], out, template(model_file)), out)
+    assert (out / "t1.nii.gz").read_bytes() == before
+    (record,) = json.loads((out / "batch.json").read_text())
+    assert record["scan"] == str(tmp_path / "a" / "t1.nii.gz") and record["version"] and record["name"]
+    batch.run(batch.plan([tmp_path / "a"], out, template(model_file)), out)  # the same again may be
+
+
+def test_what_any_batch_wrote_is_no_scan(folder, tmp_path, model_file):
+    for out in ("den", "deep/den"):
+        batch.run(batch.plan([folder / "a.nii.gz"], folder / out, template(model_file)), folder / out)
+    jobs = batch.plan([folder], folder / "other", template(model_file))
+    assert [os.path.relpath(j.scan, folder) for j in jobs] == ["a.nii.gz", "b.nii.gz", "deep/c.nrrd"]
+
+
+def test_batches_at_work_side_by_side_keep_the_records_of_each_other(folder, tmp_path, model_file):
+    out, other = tmp_path / "out", files.write(make_scan(3), tmp_path / "other.nii.gz")
+
+    def elsewhere(record: batch.Record, done: int, total: int) -> None:
+        if done == 1:
+            batch.run(batch.plan([other], out, template(model_file)), out)
+
+    batch.run(batch.plan([folder], out, template(model_file)), out, listen=elsewhere)
+    rows = json.loads((out / "batch.json").read_text())
+    assert sorted(Path(row["scan"]).name for row in rows) == ["a.nii.gz", "b.nii.gz", "c.nrrd", "other.nii.gz"]
+    assert [row["state"] for row in rows if row["scan"] == str(other)] == ["done"]
+
+
+def test_masks_and_labels_are_left_out_and_are_no_failure(tmp_path, model_file, capsys):
+    scan = make_scan(0)
+    place, out = tmp_path / "in", tmp_path / "out"
+    files.write(scan, place / "t1.nii.gz")
+    files.write(scan.with_voxels((scan.voxels > 500).astype(np.float32)), place / "t1_mask.nii.gz", np.uint8)
+    files.write(scan.with_voxels(np.clip(scan.voxels // 300, 0, 4)), place / "t1_dseg.nii.gz", np.uint8)
+    assert c2s("batch", place, "-o", out, "--model", model_file, "--device", "cpu") == 0
+    said = capsys.readouterr()
+    assert "1 of 1 scans denoised, 2 left out" in said.out and "mask or a label map" in said.err
+    assert sorted(p.name for p in out.iterdir()) == ["batch.csv", "batch.json", "t1.nii.gz"]
+    assert c2s("denoise", place / "t1_mask.nii.gz", "-o", out / "x.nii.gz", "--model", model_file) == 1
+    assert "mask or a label map" in capsys.readouterr().err and not (out / "x.nii.gz").exists()
+
+
+def test_a_series_and_a_file_of_one_name_have_results_of_their_own(tmp_path):
+    write_slice(tmp_path / "in" / "t1" / "1.dcm", np.ones((6, 8)), (0, 0, 0), 1)
+    files.write(make_scan(0), tmp_path / "in" / "t1.nrrd")
+    jobs = batch.plan([tmp_path / "in"], tmp_path / "out", ScanJob("", ""))
+    assert sorted(Path(j.output).name for j in jobs) == ["t1.nrrd", "t1_dicom.nrrd"]
+
+
+def test_no_dicom_folder_is_written_around_another(tmp_path):
+    for series, place in enumerate(("p1", "p1/extra", "p1/extra/more", "p2")):
+        write_slice(tmp_path / "in" / place / "1.dcm", np.ones((6, 8)), (0, 0, 0), 1, series=series)
+    jobs = batch.plan([tmp_path / "in"], tmp_path / "out", ScanJob("", "", dicom=True))
+    outputs = [os.path.relpath(j.output, tmp_path / "out") for j in jobs]
+    assert outputs == ["p1/p1", "p1/extra/extra", "p1/extra/more", "p2"]
 
 
 def test_wrong_use_is_refused_before_anything_is_written(folder, tmp_path, model_file, monkeypatch):

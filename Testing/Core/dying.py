@@ -1,0 +1,21 @@
+"""What processes of a batch do in its tests; a module of its own, since each of them imports it."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from C2SCore import batch
+from C2SCore.scanjob import ScanJob
+
+
+def die_on_second(job: ScanJob) -> batch.Record:
+    """Stands in for a scan that takes more memory than there is."""
+    if job.scan == "second":
+        os._exit(9)
+    time.sleep(0.3)
+    return batch.Record(job.scan, job.output, batch.DONE)
+
+
+def prepare_nothing(threads: int) -> None:
+    """Stands in for what takes seconds in every process."""
