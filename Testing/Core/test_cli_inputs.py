@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -93,3 +94,15 @@ def test_frames_bound_the_level_that_is_told(tmp_path, capsys):
     assert c2s("noise", path, "--json") == 0
     told = [row["sigma"] for row in json.loads(capsys.readouterr().out)["scans"]]
     assert max(told) <= 40 * 1.05
+
+
+def test_the_worker_takes_no_arguments(capsys):
+    assert c2s("worker", "--help") == 0 and "JSON lines" in capsys.readouterr().out
+    assert c2s("worker", "nonsense") == 2
+
+
+def test_a_closed_standard_error_is_no_obstacle(scan_file, model_file, tmp_path, monkeypatch):
+    """As in daemons, and in Windows programs without a console."""
+    monkeypatch.setattr(sys, "stderr", None)
+    out = tmp_path / "out.nii.gz"
+    assert c2s("denoise", scan_file, "-o", out, "--model", model_file, "--device", "cpu") == 0 and out.exists()

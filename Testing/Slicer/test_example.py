@@ -49,7 +49,7 @@ def report(folder: Path) -> dict[str, dict[str, str]]:
 def folder(tmp_path):
     made = tmp_path / "Serie ü 1"
     made.mkdir()
-    for number, name in enumerate(("a.nrrd", "b.nii.gz")):
+    for number, name in enumerate(("a.nrrd", "b.nii.gz", "c.nhdr")):
         image = sitk.GetImageFromArray(phantom(seed=number))
         image.SetSpacing((0.8, 0.9, 5.0))
         image.SetOrigin((3, 4, 5))
@@ -62,13 +62,15 @@ def test_a_folder_is_denoised_and_the_exit_code_is_zero(folder, tmp_path):
     out = tmp_path / "out"
     done = run(folder, out, "--model", "tiny")
     assert done.returncode == 0, done.stderr
-    assert sorted(p.name for p in out.iterdir()) == ["a.nrrd", "b.nii.gz", "report.csv"]
+    assert sorted(p.name for p in out.iterdir()) == [*("a.nrrd", "b.nii.gz", "c.nhdr", "c.raw.gz", "report.csv")]
+    assert sitk.GetArrayFromImage(sitk.ReadImage(str(out / "c.nhdr"))).std() > 0
     before, after = (sitk.ReadImage(str(p / "a.nrrd")) for p in (folder, out))
     assert np.allclose(before.GetSpacing(), after.GetSpacing()) and np.allclose(before.GetOrigin(), after.GetOrigin())
     assert not np.allclose(sitk.GetArrayFromImage(before), sitk.GetArrayFromImage(after), atol=0.1)
     assert float(report(out)["a.nrrd"]["sigma"]) > 0
     again = run(folder, out, "--model", "tiny")
     assert again.returncode == 0 and "a.nrrd: was there" in again.stdout
+    assert float(report(out)["a.nrrd"]["sigma"]) > 0  # what was measured stays in the report
 
 
 def test_one_bad_volume_does_not_stop_the_others(folder, tmp_path):
@@ -85,3 +87,7 @@ def test_one_bad_volume_does_not_stop_the_others(folder, tmp_path):
 def test_wrong_usage(folder, tmp_path):
     done = run(folder, folder)
     assert done.returncode == 2 and "another one than the output" in done.stderr
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "._a.nrrd").write_bytes(b"what macOS leaves beside a.nrrd")
+    done = run(tmp_path / "empty", tmp_path / "out")
+    assert done.returncode == 2 and "has no volume" in done.stderr and not (tmp_path / "out").exists()
