@@ -97,7 +97,7 @@ def test_frames_bound_the_level_that_is_told(tmp_path, capsys):
 
 
 def test_the_worker_takes_no_arguments(capsys):
-    assert c2s("worker", "--help") == 0 and "JSON lines" in capsys.readouterr().out
+    assert c2s("worker", "--help") == 0 and "usage: c2s worker" in capsys.readouterr().out
     assert c2s("worker", "nonsense") == 2
 
 
