@@ -165,15 +165,19 @@ class C2SDenoiseLogic(ScriptedLoadableModuleLogic):
 
         Parameters
         ----------
-        inputVolume, auxiliary : scalar volume nodes; the auxiliary ones are other contrasts, in the order the model
-        names them. outputVolume : node to fill; None makes a new one. model : name of a model, or path of a model
-        file. allFrames : for a volume that shows a time series, denoise all of it. sigma : standard deviation of the
-        noise in the image's own unit, or "auto". noise : "auto", "gaussian" or "rician". detail : 0 (all noise
-        removed) to 1 (the source). removedNoise, uncertainty : False, True (a new volume), or the node to fill.
-        adaptMinutes : time to adapt a copy of the model to this scan first; 0 = not at all. device : "auto", "cpu",
-        "cuda" or "mps". wait : True blocks and returns a `Result` (volume, noise, uncertainty, numbers, warnings).
-        False returns a `Run` at once;
-            `onProgress(run)` and `onEnd(run)` are called while Slicer goes on; `run.cancel()` stops it.
+        inputVolume : scalar volume node.
+        outputVolume : node to fill; None makes a new one.
+        model : name of a model, or path of a model file.
+        auxiliary : volume nodes of other contrasts, in the order in which the model names them.
+        allFrames : for a volume that shows a time series, denoise all of it.
+        sigma : standard deviation of the noise in the image's own unit, or "auto".
+        noise : its kind: "auto", "gaussian" or "rician".
+        detail : 0 (all noise removed) to 1 (the source).
+        removedNoise, uncertainty : False, True (a new volume), or the node to fill.
+        adaptMinutes : time to adapt a copy of the model to this scan first; 0 = not at all.
+        device : "auto", "cpu", "cuda" or "mps".
+        wait : True blocks and returns a `Result` (volume, noise, uncertainty, numbers, warnings). False returns a `Run`
+            at once; `onProgress(run)` and `onEnd(run)` are called while Slicer goes on; `run.cancel()` stops it.
 
         Raises
         ------

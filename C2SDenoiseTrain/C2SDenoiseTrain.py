@@ -145,16 +145,17 @@ class C2SDenoiseTrainLogic(ScriptedLoadableModuleLogic):
         ----------
         volumesOrFolder : a folder that is searched for scans, a list of files, or a list of volume nodes.
         outputModel : a name, which puts the model among the user's own, or a path ending with .safetensors.
-        preset, config : the recipe: "quick", "standard" or "paper", and over it a dict of settings by dotted name
-        (``{"loss.alpha": -1}``) or the path of a YAML file in place of the preset.
-        target, auxiliary, pattern : for a folder, the contrast to learn, the contrasts that help it, and how names are
-        made (see `matching.match`). For lists, `auxiliary` has one list of the same length for each helping contrast.
-        minutes : time budget; 0 leaves the recipe's. initial : model to start
-        from, "none", or empty for what the recipe says. device : "auto", "cpu", "cuda", "mps".
+        preset : the recipe: "quick", "standard" or "paper".
+        config : settings over it, by dotted name (``{"loss.alpha": -1}``), or the path of a YAML file in its place.
+        target, pattern : for a folder, the contrast to learn, and how names are made (see `matching.match`).
+        auxiliary : for a folder, the contrasts that help; for lists, one list of the same length for each of them.
+        minutes : time budget; 0 leaves the recipe's.
+        initial : model to start from, "none", or empty for what the recipe says.
+        device : "auto", "cpu", "cuda" or "mps".
         card : what to write on the model's card, such as ``{"anatomy": "brain", "licence": "CC BY 4.0"}``.
         report : whether to denoise held-back slices and write `report.html` beside the model.
         wait : True blocks; False returns at once, `onChange(training)` and `onEnd(training)` are called while Slicer
-        goes on; `training.pause(True)`, `training.stop()`. A folder is read before either returns.
+            goes on; `training.pause(True)`, `training.stop()`. A folder is read before either returns.
 
         Returns
         -------

@@ -16,6 +16,7 @@ from typing import Any
 from C2SCore.errors import UserError
 
 FORMAT_VERSION = 1
+LEAST, MOST = 0.5, 1.2  # times the ends of the range of noise that a model has learnt: beyond, it is said
 _HEADER_LIMIT = 100 * 2**20  # the safetensors format's own limit
 
 
@@ -49,6 +50,13 @@ class Card:
     config: dict[str, Any] = field(default_factory=dict)
     quality: dict[str, Any] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
+
+    def unlike(self, ratio: float) -> str:
+        """Whether noise of `ratio`, sigma over the signal, is clearly "less" or "more" than the model has learnt; empty
+        where it is not, or where the card does not say.
+        """
+        low, high = self.sigma_range
+        return "" if high <= 0 else "less" if ratio < LEAST * low else "more" if ratio > MOST * high else ""
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), ensure_ascii=False, sort_keys=True)

@@ -56,7 +56,7 @@ class Result:
 
     denoised: np.ndarray
     estimate: np.ndarray
-    uncertainty: np.ndarray | None  # standard deviation of the estimate, from second-order Tweedie
+    uncertainty: np.ndarray | None  # standard deviation of x_0 given x_d: second-order Tweedie
     sigma: float  # median over slices or map
     levels: np.ndarray  # sigma of every slice (K,) or voxel (K, J, I)
     noise: str  # "gaussian", "rician", or "clean": returned as it is
@@ -145,7 +145,9 @@ def _look(
     observer = bundled(passes.device)
     found = measure(voxels, given, options.noise, observer)
     if given is None and found.sigma > options.sigma_limit:
-        warnings.append(f"Repeated frames show that the noise is at most {options.sigma_limit:.3g}: that is taken.")
+        warnings.append(
+            f"The difference between repeated frames shows noise of at most {options.sigma_limit:.3g}: it is used."
+        )
         found = found.lowered(options.sigma_limit)
     numbers: dict[str, Any] = {
         "sigma": found.sigma,
@@ -158,7 +160,7 @@ def _look(
     }
     low, high = model.card.sigma_range
     ratio = found.sigma / max(found.signal, 1e-30)
-    if high > 0 and not 0.5 * low <= ratio <= 1.2 * high:
+    if model.card.unlike(ratio):
         share = f"{ratio:.1%} of the signal" if ratio < 10 else "far stronger than the signal"
         warnings.append(
             f"The noise is {share}; this model learnt {low:.1%} to {high:.1%}. Check the result, or train on this scan."

@@ -30,7 +30,9 @@ def warnings(scans: Sequence[Seen], config: dict[str, Any]) -> list[str]:
     if scans and slices < FEW_SLICES and not config.get("initial"):
         found.append(f"Only {slices} slices: too few to start from scratch. Add scans, or start from a model.")
     if scans and not config.get("validation"):
-        found.append("No slice is held back, so the best model cannot be told. Hold back 10 %.")
+        found.append(
+            "No slice is held back, so that nothing tells which state of the training was best. Hold back 10 %."
+        )
     elif scans and slices < HELD_BACK:
         found.append(
             f"Fewer than {HELD_BACK} slices: none is held back, so the model is judged by what it has learnt from. Add "

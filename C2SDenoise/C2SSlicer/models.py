@@ -8,6 +8,7 @@ from pathlib import Path
 from C2SCore import card as cards
 from C2SCore.card import Card, ModelEntry
 from C2SCore.errors import UserError
+from C2SCore.guidance import counted
 
 
 def entries() -> list[ModelEntry]:
@@ -53,8 +54,8 @@ def check_contrasts(card: Card, given: int) -> None:
             f"{len(needed)} other contrast{'s' if len(needed) > 1 else ''} ({', '.join(needed)})" if needed else "none"
         )
         raise UserError(
-            f"{given} other contrasts are ticked; the model {card.name} needs {wanted}. "
-            "Tick these, in that order, or choose another model."
+            f"{counted(given, 'other contrast')} ticked; the model {card.name} needs {wanted}. "
+            "Tick exactly these, or choose another model."
         )
 
 
@@ -101,8 +102,10 @@ def fits(card: Card, sigma: float | None, signal: float | None) -> str:
     if not high or sigma is None or not signal or signal <= 0:
         return ""
     ratio, seen = sigma / signal, f"{low:.1%} to {high:.1%}"
-    if ratio < low:
+    beyond = card.unlike(ratio)
+    if beyond == "less":
         return f"This volume has less noise ({ratio:.1%} of the signal) than the model knows ({seen}): little to gain."
-    if ratio > high:
+    if beyond == "more":
         return f"This volume has more noise ({ratio:.1%} of the signal) than the model knows ({seen}): adapt it."
-    return f"This volume is inside its range (noise {ratio:.1%} of the signal; seen {seen})."
+    where = "inside" if low <= ratio <= high else "at the edge of"
+    return f"This volume is {where} its range (noise {ratio:.1%} of the signal; seen {seen})."

@@ -155,6 +155,11 @@ def test_newer_format_and_unknown_network(saved: Path) -> None:
         model.load(saved)
 
 
+@pytest.mark.parametrize(("ratio", "says"), [(0.024, "less"), (0.026, ""), (0.1, ""), (0.23, ""), (0.25, "more")])
+def test_the_card_tells_noise_that_the_model_has_not_learnt(ratio: float, says: str) -> None:
+    assert Card("mine", sigma_range=(0.05, 0.2)).unlike(ratio) == says and Card("mine").unlike(ratio) == ""
+
+
 def test_a_strange_card_neither_hides_the_other_models_nor_breaks_its_own(
     saved: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
