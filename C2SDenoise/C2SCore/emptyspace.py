@@ -15,7 +15,7 @@ SIDE = 9  # pixels: of the squares that show whether space is empty, and in whic
 EMPTY = 1.4  # mean square of such a square over that of noise alone, from which it is not
 ROUNDS = 5
 SETTLED = 1e-4  # change of the level from which no further round is worth its time
-FEWEST = 500  # voxels
+FEWEST, ENOUGH = 500, 200_000  # voxels: for any answer, and that are looked at
 LOOKED_AT, TIED = 10_000, 0.25  # values; share of them that differ, up to which they were rounded
 NEGATIVE = (0.2, 0.6)  # share of the values that are negative, where noise goes both ways
 LOPSIDED = 0.04  # of the quartiles' distance: by how much more the upper may be away from the median; Rayleigh: 0.076
@@ -31,9 +31,11 @@ class EmptySpace:
     def __init__(self, volume: np.ndarray, mask: np.ndarray) -> None:
         few = slice(None, None, max(1, len(mask) // SAMPLED))
         self._part = volume[few]
-        self._away = (box_mean(mask[few], SIDE) == 0) & ~cut_away(self._part)
-        self.stored = self._part[self._away]
+        away = np.flatnonzero((box_mean(mask[few], SIDE) == 0) & ~cut_away(self._part))
+        self._away = away[:: max(1, -(-away.size // ENOUGH))]
+        self.stored = self._part.reshape(-1)[self._away]
         self.step = _step(self.stored)
+        self._found: dict[bool, float] = {}
         # Each somewhere within its step: a median of whole numbers is one itself, of weak noise up to a tenth off.
         within = np.random.default_rng(0).random(self.stored.shape, dtype=np.float32) - np.float32(0.5)
         self.values = self.stored + self.step * within if self.step else self.stored
@@ -42,6 +44,11 @@ class EmptySpace:
         """The level of noise that is Rayleigh distributed, as a magnitude's, or else goes both ways; 0 if there is no
         such space.
         """
+        if magnitude not in self._found:
+            self._found[magnitude] = self._level(magnitude)
+        return self._found[magnitude]
+
+    def _level(self, magnitude: bool) -> float:
         sigma, centre, values = math.inf, 0.0, self.values
         for _ in range(ROUNDS):
             # Dark tissue, as skin where fat is suppressed, is no foreground, but it shines more than noise does.
@@ -79,7 +86,7 @@ class EmptySpace:
         # About their middle, so that an offset far above the noise does not drown it in rounding.
         middle = np.float32(np.median(self.values)) if self.values.size else np.float32(0)
         about = self._part - middle
-        mean, mean_square = (box_mean(v, SIDE)[self._away] for v in (about, np.square(about)))
+        mean, mean_square = (box_mean(v, SIDE).reshape(-1)[self._away] for v in (about, np.square(about)))
         return middle, mean, mean_square
 
     def _power(self, centre: float) -> np.ndarray:
