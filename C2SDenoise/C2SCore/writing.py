@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tempfile
@@ -46,25 +47,27 @@ def atomic(path: str | Path, suffix: str = "") -> Iterator[Path]:
     `suffix` keeps an extension that the writer goes by (``.nii.gz``). Raises `UserError` if the place is not writable.
     """
     path = check_writable(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".c2s-", suffix=suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        mask = os.umask(0)  # mkstemp makes private files; the result gets the rights of any other new file
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        _replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _folder(path.parent):
+        handle, name = tempfile.mkstemp(prefix=".c2s-", suffix=suffix, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            mask = os.umask(0)  # mkstemp makes private files; the result gets the rights of any other new file
+            os.umask(mask)
+            temporary.chmod(0o666 & ~mask)
+            _replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """As `atomic`, for a folder that is filled; one that is there already goes only after the new one has come."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".c2s-", dir=folder.parent, ignore_cleanup_errors=True) as name:
+    with (
+        _folder(folder.parent),
+        tempfile.TemporaryDirectory(prefix=".c2s-", dir=folder.parent, ignore_cleanup_errors=True) as name,
+    ):
         new, old = Path(name) / "new", Path(name) / "old"
         new.mkdir()
         yield new
@@ -76,6 +79,20 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
             if old.is_dir():
                 os.rename(old, folder)
             raise
+
+
+@contextmanager
+def _folder(folder: Path) -> Iterator[None]:
+    """Made where it is missing, with those above it; what was made goes again if what was to come into it fails."""
+    missing = [f for f in (folder, *folder.parents) if not f.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):  # somebody else has put something there
+            for made in missing:
+                made.rmdir()
+        raise
 
 
 def _replace(new: Path, path: Path) -> None:
