@@ -41,9 +41,14 @@ def expand(paths: Sequence[str]) -> Iterator[str]:
             yield path
 
 
-def look(path: str, thumbnail: Path | None = None, cache: measuring.Cache | None = None) -> Facts:
-    """Read a scan (any format, or a `.npy` array) and measure it, as a training will, unless `cache` has it already;
-    the thumbnail is a PNG of its middle slice.
+def look(
+    path: str,
+    thumbnail: Path | None = None,
+    cache: measuring.Cache | None = None,
+    refine: measuring.Refine | None = None,
+) -> Facts:
+    """Read a scan (any format, or a `.npy` array) and measure it, with `refine` as a training will, unless `cache` has
+    it already; the thumbnail is a PNG of its middle slice.
 
     Raises `UserError` for a scan that cannot be read, or from which nothing can be learnt.
     """
@@ -52,7 +57,7 @@ def look(path: str, thumbnail: Path | None = None, cache: measuring.Cache | None
     scan.check(first)
     voxels = np.moveaxis(first.voxels, scan.slice_axis(first.spacing, first.voxels.shape), 0)
     measuring.check_values(first.name, voxels)
-    found = measuring.measure(voxels, cache=cache)
+    found = measuring.measure(voxels, cache=cache, refine=refine)
     sigma = float(np.median(found.sigmas))
     snr = found.signal / sigma if sigma > 0 else None
     if thumbnail is not None:

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from C2SCore import events
-from C2SCore.errors import Cancelled
+from C2SCore.errors import Cancelled, UserError
 from C2SCore.jobtools import peak_memory, use_device
 
 if TYPE_CHECKING:
+    from C2SCore.measuring import Refine
     from C2SCore.worker import Context, Handler
 
 WARM_UP, TIMED = 2, 2.5  # steps that are not timed, and seconds that are
@@ -29,6 +30,7 @@ def inspect(job: events.InspectJob, context: Context) -> events.Done:
     from C2SCore import inspecting, measuring
 
     cache = measuring.Cache(Path(job.measured)) if job.measured else None
+    refine = _levels(context)
     context.progress("Looking for scans")
     paths = list(inspecting.expand(job.paths))
     for number, path in enumerate(paths):
@@ -36,7 +38,7 @@ def inspect(job: events.InspectJob, context: Context) -> events.Done:
         context.progress("Reading scans", number, len(paths))
         picture = Path(job.thumbnails) / f"{job.job}-{number}.png" if job.thumbnails else None
         try:
-            facts = inspecting.look(path, picture, cache)
+            facts = inspecting.look(path, picture, cache, refine)
         except (OSError, RuntimeError, ValueError) as error:
             context.send(events.Inspected(job.job, path, Path(path).name, problem=str(error)))
             continue
@@ -57,6 +59,18 @@ def inspect(job: events.InspectJob, context: Context) -> events.Done:
         )
     context.progress("Reading scans", len(paths), len(paths))
     return events.Done(job.job, numbers={"scans": len(paths)})
+
+
+def _levels(context: Context) -> Refine | None:
+    """How a training measures noise; None where PyTorch, or the bundled model, is not there."""
+    try:
+        device = use_device("auto", context)
+        from C2SCore.device import choose_device
+        from C2SCore.modellevels import ModelLevels
+
+        return ModelLevels(choose_device(device))
+    except (ModuleNotFoundError, UserError):
+        return None
 
 
 def train(job: events.TrainJob, context: Context) -> events.Done:

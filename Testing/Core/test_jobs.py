@@ -154,6 +154,25 @@ def test_inspect_goes_on_after_a_scan_that_cannot_be_read(caller, scan, tmp_path
     assert max(picture.shape) <= 64 and picture.std() > 10
 
 
+def test_scans_are_shown_with_the_level_that_a_training_takes(caller, tmp_path):
+    """Fine anatomy is noise to a filter, but not to the bundled model; and what was seen is not measured again."""
+    clean = phantom((4, 128, 128))
+    fine = np.random.default_rng(5).normal(0, 25, (1, 128, 128)).astype(np.float32) * (clean > 0)  # in every slice
+    np.save(tmp_path / "s.npy", noisy(clean + fine, 40.0))
+    kept = tmp_path / "measured.jsonl"
+    done, said = end(caller, events.InspectJob("i", (str(tmp_path / "s.npy"),), measured=str(kept)))
+    assert isinstance(done, events.Done)
+    (seen,) = (m for m in said if isinstance(m, events.Inspected))
+    assert seen.sigma == pytest.approx(40, rel=0.15)
+    before = kept.read_text()
+    recipe = {**RECIPE, "steps": 2}
+    job = events.TrainJob("t", str(tmp_path / "m.safetensors"), ({"target": str(tmp_path / "s.npy")},), "", recipe)
+    (tmp_path / "m.training").mkdir()
+    (tmp_path / "m.training" / "measured.jsonl").write_text(before)
+    assert isinstance(end(caller, job)[0], events.Done)
+    assert (tmp_path / "m.training" / "measured.jsonl").read_text() == before
+
+
 def test_train_pauses_goes_on_and_writes_a_model(caller, scan, tmp_path):
     """From an array and from a file on another grid; curve, preview and progress carry the job's name."""
     out = tmp_path / "mine.safetensors"
