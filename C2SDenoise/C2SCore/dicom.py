@@ -21,6 +21,7 @@ from C2SCore.scan import LPS_TO_RAS, Scan
 _IMAGES = re.compile(r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.(1|2|3|4|6|7|12|13|20|128|130)(\.\d+)*")
 _SPECTROSCOPY = "1.2.840.10008.5.1.4.1.1.4.2"
 _PREAMBLE = 4096  # bytes that surely hold the class; it stands among the first
+_PARALLEL = 1e-3  # direction cosines that differ by no more count as the same: some are stored with few digits
 _INSTANCE, _POSITION, _DESCRIPTION = "0020|0013", "0020|0032", "0008|103e"
 
 
@@ -28,6 +29,7 @@ _INSTANCE, _POSITION, _DESCRIPTION = "0020|0013", "0020|0032", "0008|103e"
 class _Slice:
     path: Path
     position: tuple[float, ...]  # LPS, mm
+    axes: tuple[float, ...]  # direction cosines
     instance: int
 
 
@@ -148,10 +150,16 @@ def _files_of_one(folder: Path, uid: str) -> list[Path]:
 
 
 def _in_order(files: list[Path], folder: Path) -> list[list[_Slice]]:
-    """Slices sorted along their normal; one list per frame."""
-    _, matrix = image_geometry(open_image(files[0]))
-    normal = LPS_TO_RAS[:3, :3] @ np.cross(matrix[:3, 0], matrix[:3, 1])
-    return _frames([_describe(f) for f in files], normal / np.linalg.norm(normal), folder)
+    """Slices sorted along their normal; one list per frame. Raises `UserError` unless they have one orientation."""
+    slices = [_describe(f) for f in files]
+    axes = np.array([s.axes for s in slices])
+    if np.abs(axes - axes[0]).max() > _PARALLEL:  # the places along one normal may still look like those of a scan
+        raise UserError(
+            f"{folder} has slices of several orientations (a localizer?); a scan has one. Leave it out, or split it."
+        )
+    across, down = axes[0].reshape(3, 3).T[:2]
+    normal = np.cross(across, down)
+    return _frames(slices, normal / np.linalg.norm(normal), folder)
 
 
 def refuse_damaged(folder: Path, found: list[str]) -> None:
@@ -215,7 +223,8 @@ def _describe(path: Path) -> _Slice:
     position = _tag(reader, _POSITION)
     if not position:
         raise UserError(f"{path} does not say where its slice lies (tag 0020,0032). Export the series as MR images.")
-    return _Slice(path, tuple(float(x) for x in position.split("\\")), int(float(_tag(reader, _INSTANCE) or 0)))
+    place = tuple(float(x) for x in position.split("\\"))
+    return _Slice(path, place, tuple(reader.GetDirection()), int(float(_tag(reader, _INSTANCE) or 0)))
 
 
 def _slice_image(path: Path) -> sitk.Image:

@@ -78,6 +78,15 @@ def test_oblique_series(tmp_path):
     np.testing.assert_allclose(scan.ijk_to_ras[:3, 0], [-0.5 * row[0], -0.5 * row[1], 0], atol=1e-6)
 
 
+def test_slices_of_several_orientations_are_refused(tmp_path):
+    for k, angle in enumerate((0, 0.5)):  # along the normal of the first they lie like those of a scan
+        write_slice(tmp_path / f"{k}.dcm", volume()[k], (0, 0, k), k + 1, row=(np.cos(angle), np.sin(angle), 0))
+    with pytest.raises(UserError, match=r"several orientations \(a localizer\?\)"):
+        files.read(tmp_path)
+    write_slice(tmp_path / "1.dcm", volume()[1], (0, 0, 1), 2, row=(np.cos(5e-4), np.sin(5e-4), 0))
+    assert files.read(tmp_path)[0].voxels.shape == (2, 6, 8)
+
+
 def test_slope_and_intercept(tmp_path):
     values = volume()
     for k in range(4):
