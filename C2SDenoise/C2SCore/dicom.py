@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import os
 import re
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -73,17 +77,62 @@ def _class_of(head: bytes) -> str:
     return ""
 
 
-def series_in(folder: Path) -> list[str]:
-    """The series (unique identifiers) among the files directly in `folder`."""
-    check_name(folder)
-    if not any(map(is_dicom, folder.iterdir())):
-        return []
+class _Folder:
+    """The series among the files directly in a folder. GDCM reads all of them for each question: it is asked once."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._files: dict[str, list[Path]] = {}
+
+    @cached_property
+    def series(self) -> list[str]:
+        if not any(map(is_dicom, self._path.iterdir())):
+            return []
+        with _quiet():
+            return [str(uid) for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(self._path))]
+
+    def files(self, uid: str) -> list[Path]:
+        if uid not in self._files:
+            with _quiet():
+                names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(self._path), uid)
+            for name in names:
+                check_name(name)
+            self._files[uid] = [Path(name) for name in names]
+        return self._files[uid]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """GDCM warns on the terminal of files that are no images, such as reports."""
     loud = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # it warns on the terminal where there are only reports
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
-        return [str(uid) for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))]
+        yield
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(loud)
+
+
+def _folder(path: Path) -> _Folder:
+    check_name(path)
+    facts = []
+    with os.scandir(path) as entries:
+        for entry in entries:
+            try:
+                fact = entry.stat()
+                facts.append((entry.name, fact.st_size, fact.st_mtime_ns))
+            except OSError:  # a link that leads nowhere
+                facts.append((entry.name, -1, -1))
+    return _folder_as_it_is(path, tuple(sorted(facts)))
+
+
+@functools.lru_cache(maxsize=8)
+def _folder_as_it_is(path: Path, facts: tuple[tuple[str, int, int], ...]) -> _Folder:
+    return _Folder(path)
+
+
+def series_in(folder: Path) -> list[str]:
+    """The series (unique identifiers) among the files directly in `folder`."""
+    return list(_folder(folder).series)
 
 
 def read_series(folder: Path, uid: str = "") -> list[Scan]:
@@ -135,18 +184,19 @@ def files_in_order(place: Path, uid: str = "") -> list[list[Path]]:
 
 def _files_of_one(folder: Path, uid: str) -> list[Path]:
     """The files of the one series that is meant; raises `UserError` where there is none or several."""
-    found = series_in(folder)
-    refuse_damaged(folder, found)
+    held = _folder(folder)
+    found = held.series
+    refuse_damaged(folder)
     if not found:
         raise UserError(f"{folder} holds no DICOM series; a folder given as a scan must. Choose another folder.")
     if uid and uid not in found:
-        raise UserError(f"{folder} has no series {uid}; it has {_listed(folder, found)}. Choose one of them.")
+        raise UserError(f"{folder} has no series {uid}; it has {_listed(held)}. Choose one of them.")
     if not uid and len(found) > 1:
         raise UserError(
-            f"{folder} holds {len(found)} series, and a scan is one: {_listed(folder, found)}. "
+            f"{folder} holds {len(found)} series, and a scan is one: {_listed(held)}. "
             f"Name one, as in {folder}::{found[0]}."
         )
-    return _files(folder, uid or found[0])
+    return list(held.files(uid or found[0]))
 
 
 def _in_order(files: list[Path], folder: Path) -> list[list[_Slice]]:
@@ -162,12 +212,13 @@ def _in_order(files: list[Path], folder: Path) -> list[list[_Slice]]:
     return _frames(slices, normal / np.linalg.norm(normal), folder)
 
 
-def refuse_damaged(folder: Path, found: list[str]) -> None:
+def refuse_damaged(folder: Path) -> None:
     """Raises `UserError` if a DICOM image belongs to no series: SimpleITK passes over truncated ones without a word.
 
     Reports, presentation states and the like belong to none either, and have no voxels to lose.
     """
-    known = {f.name for uid in found for f in _files(folder, uid)}
+    held = _folder(folder)
+    known = {f.name for uid in held.series for f in held.files(uid)}
     lost = sorted(f.name for f in folder.iterdir() if f.name not in known and is_dicom(f) and _is_image(f))
     if lost:
         raise UserError(
@@ -200,17 +251,10 @@ def _frames(slices: list[_Slice], normal: np.ndarray, folder: Path) -> list[list
     return [[places[h][n] for h in heights] for n in range(counts.pop())]
 
 
-def _files(folder: Path, uid: str) -> list[Path]:
-    names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), uid)
-    for name in names:
-        check_name(name)
-    return [Path(name) for name in names]
-
-
-def _listed(folder: Path, found: list[str]) -> str:
+def _listed(held: _Folder) -> str:
     rows = []
-    for uid in found:
-        files = _files(folder, uid)
+    for uid in held.series:
+        files = held.files(uid)
         reader = sitk.ImageFileReader()
         reader.SetFileName(str(files[0]))
         reader.ReadImageInformation()

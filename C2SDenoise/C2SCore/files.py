@@ -143,7 +143,7 @@ def _series(place: Path) -> list[Path]:
     try:
         series = dicom.series_in(place)
         if not series:
-            dicom.refuse_damaged(place, series)
+            dicom.refuse_damaged(place)
             return []
     except UserError:
         return [place]

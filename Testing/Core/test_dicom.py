@@ -119,6 +119,27 @@ def test_several_series_are_listed_and_can_be_named(tmp_path):
         files.read(f"{tmp_path}::1.2.3")
 
 
+def test_a_folder_of_many_series_is_grouped_once(tmp_path, monkeypatch):
+    asked = []
+    name_files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames
+
+    def counted(folder, uid):
+        asked.append(uid)
+        return name_files(folder, uid)
+
+    monkeypatch.setattr(sitk.ImageSeriesReader, "GetGDCMSeriesFileNames", counted)
+    for series in range(4):
+        for k in range(2):
+            write_slice(tmp_path / f"{series}{k}.dcm", volume()[k] + series, (0, 0, k), k + 1, series=series)
+    for scan in files.find_scans(tmp_path):
+        assert files.read(scan)[0].voxels.shape == (2, 6, 8)
+    assert sorted(asked) == [f"{UID}{series}" for series in range(4)]
+    write_slice(tmp_path / "12.dcm", volume()[2], (0, 0, 2), 3, series=1)
+    assert files.read(f"{tmp_path}::{UID}1")[0].voxels.shape == (3, 6, 8)
+    write_slice(tmp_path / "12.dcm", volume()[2], (0, 0, 2), 3, series=22)  # another series under an old name
+    assert files.read(f"{tmp_path}::{UID}1")[0].voxels.shape == (2, 6, 8)
+
+
 def test_missing_slice_is_noticed(tmp_path):
     for k in (0, 1, 3):
         write_slice(tmp_path / f"{k}.dcm", volume()[k], (0, 0, k), k + 1)
