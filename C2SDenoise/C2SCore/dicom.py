@@ -24,7 +24,10 @@ from C2SCore.scan import LPS_TO_RAS, Scan
 # secondary capture, angiography, nuclear medicine, PET. MR spectra have a number among them, but no pixels.
 _IMAGES = re.compile(r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.(1|2|3|4|6|7|12|13|20|128|130)(\.\d+)*")
 _SPECTROSCOPY = "1.2.840.10008.5.1.4.1.1.4.2"
-_PREAMBLE = 4096  # bytes that surely hold the class; it stands among the first
+_HEAD = 2**16  # bytes; class and series stand among the first elements
+# Elements (0020,000D) and (0020,000E), explicit VR ("UI", length in two bytes) or implicit (in four), little endian.
+_SERIES = rb"\x20\0\x0e\0(?:UI)?(..)(?:\0\0)?([ -~]{1,64})"
+_STUDY_AND_SERIES = rb"\x20\0\x0d\0(?:UI)?..(?:\0\0)?[ -~]{0,64}?\0?" + _SERIES
 _PARALLEL = 1e-3  # direction cosines that differ by no more count as the same: some are stored with few digits
 _INSTANCE, _POSITION, _DESCRIPTION = "0020|0013", "0020|0032", "0008|103e"
 
@@ -53,10 +56,27 @@ def _head(path: Path, size: int) -> bytes:
         return b""
 
 
-def _is_image(path: Path) -> bool:
-    """Whether a DICOM file is, by the class it states, an image; also where it breaks off before stating one."""
-    content = _class_of(_head(path, _PREAMBLE))
-    return not content or (_IMAGES.fullmatch(content) is not None and content != _SPECTROSCOPY)
+@dataclass(frozen=True)
+class _Head:
+    """What the first bytes of a DICOM file tell, also where the rest is damaged."""
+
+    content: str  # class; empty where they break off before it
+    series: frozenset[str]  # its own, or all that are named; empty where none is
+
+    @property
+    def is_image(self) -> bool:
+        return not self.content or (_IMAGES.fullmatch(self.content) is not None and self.content != _SPECTROSCOPY)
+
+
+def _series_of(head: bytes) -> frozenset[str]:
+    """The series that a file belongs to, by its head; all that it names where its own is not known among them.
+
+    Its own follows the study; others are named by what it refers to, which stands before and rarely says the study.
+    """
+    found = list(re.finditer(_STUDY_AND_SERIES, head, re.DOTALL))[-1:] or re.finditer(_SERIES, head, re.DOTALL)
+    ends = [(m, m.start(2) + int.from_bytes(m[1], "little")) for m in found]
+    names = (head[m.start(2) : end].decode("ascii", "replace").strip(" \0") for m, end in ends if end <= len(head))
+    return frozenset(filter(None, names))
 
 
 def _class_of(head: bytes) -> str:
@@ -86,7 +106,7 @@ class _Folder:
 
     @cached_property
     def series(self) -> list[str]:
-        if not any(map(is_dicom, self._path.iterdir())):
+        if not self.heads:
             return []
         with _quiet():
             return [str(uid) for uid in sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(self._path))]
@@ -99,6 +119,35 @@ class _Folder:
                 check_name(name)
             self._files[uid] = [Path(name) for name in names]
         return self._files[uid]
+
+    @cached_property
+    def heads(self) -> dict[str, _Head]:
+        """Those of the DICOM files, by name."""
+        heads = {}
+        for path in sorted(self._path.iterdir()):
+            if is_dicom(path):
+                head = _head(path, _HEAD)
+                heads[path.name] = _Head(_class_of(head), _series_of(head))
+        return heads
+
+    def lost(self, uid: str = "") -> list[str]:
+        """The images that belong to no series, as GDCM passes over damaged ones without a word; with `uid`, those that
+        name it or none. Reports, presentation states and the like belong to none either, and have no voxels to lose.
+        """
+        names = [n for n, h in self.heads.items() if h.is_image and (not uid or not h.series or uid in h.series)]
+        for series in sorted(self.series, key=lambda s: s != uid):  # once all names are known, the rest is not asked
+            if names:
+                known = {f.name for f in self.files(series)}
+                names = [n for n in names if n not in known]
+        return names
+
+    @cached_property
+    def lost_series(self) -> list[str]:
+        """Those of which every image is damaged."""
+        found = frozenset(self.series)
+        if all(found & head.series for head in self.heads.values() if head.is_image and head.series):
+            return []
+        return sorted({uid for name in self.lost() for uid in self.heads[name].series} - found)
 
 
 @contextlib.contextmanager
@@ -131,8 +180,12 @@ def _folder_as_it_is(path: Path, facts: tuple[tuple[str, int, int], ...]) -> _Fo
 
 
 def series_in(folder: Path) -> list[str]:
-    """The series (unique identifiers) among the files directly in `folder`."""
-    return list(_folder(folder).series)
+    """The series (unique identifiers) among the files directly in `folder`, also those that are damaged.
+
+    An empty one stands for damaged images that do not tell theirs, where there is nothing else.
+    """
+    held = _folder(folder)
+    return [*held.series, *held.lost_series] or [""] * bool(held.lost())
 
 
 def read_series(folder: Path, uid: str = "") -> list[Scan]:
@@ -186,7 +239,8 @@ def _files_of_one(folder: Path, uid: str) -> list[Path]:
     """The files of the one series that is meant; raises `UserError` where there is none or several."""
     held = _folder(folder)
     found = held.series
-    refuse_damaged(folder)
+    if uid or len(found) < 2:  # else one is to be named first: what is damaged may be of others
+        _refuse_damaged(folder, held.lost(uid))
     if not found:
         raise UserError(f"{folder} holds no DICOM series; a folder given as a scan must. Choose another folder.")
     if uid and uid not in found:
@@ -212,14 +266,7 @@ def _in_order(files: list[Path], folder: Path) -> list[list[_Slice]]:
     return _frames(slices, normal / np.linalg.norm(normal), folder)
 
 
-def refuse_damaged(folder: Path) -> None:
-    """Raises `UserError` if a DICOM image belongs to no series: SimpleITK passes over truncated ones without a word.
-
-    Reports, presentation states and the like belong to none either, and have no voxels to lose.
-    """
-    held = _folder(folder)
-    known = {f.name for uid in held.series for f in held.files(uid)}
-    lost = sorted(f.name for f in folder.iterdir() if f.name not in known and is_dicom(f) and _is_image(f))
+def _refuse_damaged(folder: Path, lost: list[str]) -> None:
     if lost:
         raise UserError(
             f"{folder} has {len(lost)} unreadable DICOM files ({', '.join(lost[:3])}{', ...' * (len(lost) > 3)}); "

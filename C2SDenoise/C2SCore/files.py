@@ -142,12 +142,9 @@ def _series(place: Path) -> list[Path]:
     """The DICOM series of a folder; the folder where reading it says what is wrong with them."""
     try:
         series = dicom.series_in(place)
-        if not series:
-            dicom.refuse_damaged(place)
-            return []
     except UserError:
         return [place]
-    return [place] if len(series) < 2 else [Path(f"{place}{PART}{uid}") for uid in series]
+    return [place] * len(series) if len(series) < 2 else [Path(f"{place}{PART}{uid}") for uid in series]
 
 
 def _parts(file: Path) -> list[Path]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 
@@ -161,6 +164,48 @@ def test_truncated_slice_is_refused(tmp_path):
         files.read(tmp_path / "1.dcm")
 
 
+def damage(path):
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+@pytest.mark.parametrize("explicit", [False, True])
+def test_a_damaged_slice_is_that_of_its_series_alone(tmp_path, explicit):
+    for series in (1, 2):
+        for k in range(3):
+            write_slice(tmp_path / f"{series}{k}.dcm", volume()[k] + series, (0, 0, k), k + 1, series=series)
+    path = tmp_path / "11.dcm"
+    head = pydicom.dcmread(path)
+    head.ReferencedSeriesSequence = [pydicom.Dataset()]  # stands before the file's own
+    head.ReferencedSeriesSequence[0].SeriesInstanceUID = f"{UID}2"
+    head["ReferencedSeriesSequence"].is_undefined_length = True
+    if explicit:
+        head.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    head.save_as(path)
+    damage(path)
+    assert files.find_scans(tmp_path) == [Path(f"{tmp_path}::{UID}{series}") for series in (1, 2)]
+    assert np.array_equal(files.read(f"{tmp_path}::{UID}2")[0].voxels, volume()[:3] + 2)
+    with pytest.raises(UserError, match=r"1 unreadable DICOM files \(11\.dcm\)"):
+        files.read(f"{tmp_path}::{UID}1")
+    with pytest.raises(UserError, match="holds 2 series"):
+        files.read(tmp_path)
+    write_object(tmp_path / "IM_0001", MR)  # breaks off before it names a series, and may be of any
+    with pytest.raises(UserError, match=r"1 unreadable DICOM files \(IM_0001\)"):
+        files.read(f"{tmp_path}::{UID}2")
+
+
+def test_a_series_with_every_slice_damaged_is_listed(tmp_path):
+    for series in (1, 2):
+        for k in range(2):
+            write_slice(tmp_path / f"{series}{k}.dcm", volume()[k], (0, 0, k), k + 1, series=series)
+    damage(tmp_path / "20.dcm")
+    damage(tmp_path / "21.dcm")
+    assert files.find_scans(tmp_path) == [Path(f"{tmp_path}::{UID}{series}") for series in (1, 2)]
+    assert files.read(f"{tmp_path}::{UID}1")[0].voxels.shape == (2, 6, 8)
+    for scan in (f"{tmp_path}::{UID}2", tmp_path):  # nobody said which series is meant: there seemed to be one
+        with pytest.raises(UserError, match=r"2 unreadable DICOM files \(20\.dcm, 21\.dcm\)"):
+            files.read(scan)
+
+
 def write_object(path, content: bytes):
     """A DICOM file of a class (0002,0002) that has no pixels, or a broken one; nothing of its body matters here."""
     version = b"\x02\0\x01\0OB\0\0\x02\0\0\0\0\x01"
@@ -168,6 +213,7 @@ def write_object(path, content: bytes):
     path.write_bytes(bytes(128) + b"DICM" + version + b"\x02\0\x02\0UI" + len(content).to_bytes(2, "little") + content)
 
 
+MR = b"1.2.840.10008.5.1.4.1.1.4\0"
 REPORT = b"1.2.840.10008.5.1.4.1.1.88.11\0"
 STATE = b"1.2.840.10008.5.1.4.1.1.11.1"
 RAW = b"1.2.840.10008.5.1.4.1.1.66"
@@ -187,7 +233,7 @@ def test_objects_without_pixels_are_passed_over(content, tmp_path):
     assert files.find_scans(tmp_path) == [tmp_path]
 
 
-@pytest.mark.parametrize("content", [b"1.2.840.10008.5.1.4.1.1.4\0", b"1.2.840.10008.5.1.4.1.1.4.1", b""])
+@pytest.mark.parametrize("content", [MR, b"1.2.840.10008.5.1.4.1.1.4.1", b""])
 def test_image_that_belongs_to_no_series_is_refused(content, tmp_path):
     write_object(tmp_path / "IM_0001", content)
     assert files.find_scans(tmp_path) == [tmp_path]  # so that reading says why
