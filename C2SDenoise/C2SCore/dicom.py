@@ -23,10 +23,30 @@ from C2SCore.scan import LPS_TO_RAS, Scan
 # Images of every modality that a scan may be stored as, by DICOM PS3.4 section B.5: X-ray, CT, ultrasound, MR,
 # secondary capture, angiography, nuclear medicine, PET. MR spectra have a number among them, but no pixels.
 _IMAGES = re.compile(r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.(1|2|3|4|6|7|12|13|20|128|130)(\.\d+)*")
-_SPECTROSCOPY = "1.2.840.10008.5.1.4.1.1.4.2"
+_STORAGE = "1.2.840.10008.5.1.4.1.1."
+_SPECTROSCOPY = f"{_STORAGE}4.2"
+_MR = frozenset(f"{_STORAGE}{n}" for n in ("4", "4.1", "4.3", "4.4"))  # MR, enhanced MR, in colour, legacy converted
+_OTHERS = {  # what else is met in a study of MR, for messages
+    "2": "CT",
+    "2.1": "enhanced CT",
+    "4.2": "MR spectroscopy",
+    "6.1": "ultrasound",
+    "7": "secondary capture",
+    "7.1": "secondary capture",
+    "7.2": "secondary capture",
+    "7.3": "secondary capture",
+    "7.4": "secondary capture",
+    "20": "nuclear medicine",
+    "30": "parametric map",
+    "66.4": "segmentation",
+    "128": "PET",
+    "130": "enhanced PET",
+    "481.2": "RT dose",
+}
 _HEAD = 2**16  # bytes; class and series stand among the first elements
 # Elements (0020,000D) and (0020,000E), explicit VR ("UI", length in two bytes) or implicit (in four), little endian.
 _SERIES = rb"\x20\0\x0e\0(?:UI)?(..)(?:\0\0)?([ -~]{1,64})"
+_CLASS = rb"\x08\0\x16\0(?:UI)?(..)(?:\0\0)?([ -~]{1,64})"  # (0008,0016)
 _STUDY_AND_SERIES = rb"\x20\0\x0d\0(?:UI)?..(?:\0\0)?[ -~]{0,64}?\0?" + _SERIES
 _PARALLEL = 1e-3  # direction cosines that differ by no more count as the same: some are stored with few digits
 _INSTANCE, _POSITION, _DESCRIPTION = "0020|0013", "0020|0032", "0008|103e"
@@ -74,13 +94,18 @@ def _series_of(head: bytes) -> frozenset[str]:
     Its own follows the study; others are named by what it refers to, which stands before and rarely says the study.
     """
     found = list(re.finditer(_STUDY_AND_SERIES, head, re.DOTALL))[-1:] or re.finditer(_SERIES, head, re.DOTALL)
-    ends = [(m, m.start(2) + int.from_bytes(m[1], "little")) for m in found]
-    names = (head[m.start(2) : end].decode("ascii", "replace").strip(" \0") for m, end in ends if end <= len(head))
-    return frozenset(filter(None, names))
+    return frozenset(filter(None, (_value(m) for m in found)))
+
+
+def _value(found: re.Match[bytes]) -> str:
+    """That of an element, from its length and its beginning; empty where the bytes end before it does."""
+    start, length = found.start(2), int.from_bytes(found[1], "little")
+    value = found.string[start : start + length]
+    return value.decode("ascii", "replace").strip(" \0") if len(value) == length else ""
 
 
 def _class_of(head: bytes) -> str:
-    """Media Storage SOP Class UID (0002,0002); empty where there is none.
+    """Media Storage SOP Class UID (0002,0002), or SOP Class UID (0008,0016); empty where there is none.
 
     Source of the layout: DICOM PS3.10 section 7.1 and PS3.5 section 7.1.2: group 2 is explicit VR, little endian.
     """
@@ -94,7 +119,8 @@ def _class_of(head: bytes) -> str:
         if element == 2:
             return head[place : place + length].decode("ascii", "replace").strip(" \0")
         place += length
-    return ""
+    found = re.search(_CLASS, head, re.DOTALL)  # nothing that may refer to others stands before it
+    return _value(found) if found else ""
 
 
 class _Folder:
@@ -141,6 +167,14 @@ class _Folder:
                 names = [n for n in names if n not in known]
         return names
 
+    def content(self, uid: str) -> str:
+        """The class of the first file of a series; with no `uid`, of the first of the lost ones."""
+        own = frozenset([uid])
+        names = [n for n, head in self.heads.items() if head.series == own] if uid else self.lost()
+        if not names and uid in self.series:  # GDCM has read what the first bytes do not tell
+            names = [f.name for f in self.files(uid)]
+        return self.heads[names[0]].content if names and names[0] in self.heads else ""
+
     @cached_property
     def lost_series(self) -> list[str]:
         """Those of which every image is damaged."""
@@ -179,13 +213,23 @@ def _folder_as_it_is(path: Path, facts: tuple[tuple[str, int, int], ...]) -> _Fo
     return _Folder(path)
 
 
-def series_in(folder: Path) -> list[str]:
-    """The series (unique identifiers) among the files directly in `folder`, also those that are damaged.
+def series_in(folder: Path) -> dict[str, str]:
+    """The series (unique identifiers) among the files directly in `folder`, also those that are damaged, and why each
+    is no scan (see `why_not_mr`).
 
     An empty one stands for damaged images that do not tell theirs, where there is nothing else.
     """
     held = _folder(folder)
-    return [*held.series, *held.lost_series] or [""] * bool(held.lost())
+    found = [*held.series, *held.lost_series] or [""] * bool(held.lost())
+    return {uid: why_not_mr(content) if (content := held.content(uid)) else "" for uid in found}
+
+
+def why_not_mr(content: str) -> str:
+    """Why what has this SOP class is no image of MR, in words; empty where it is one."""
+    if content in _MR:
+        return ""
+    name = _OTHERS.get(content.removeprefix(_STORAGE))
+    return f"no MR image (SOP class {content or 'not stated'}{f': {name}' if name else ''})"
 
 
 def read_series(folder: Path, uid: str = "") -> list[Scan]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from C2SCore import __version__
-from C2SCore.dicom import files_in_order, is_dicom
+from C2SCore.dicom import files_in_order, is_dicom, why_not_mr
 from C2SCore.errors import UserError
 from C2SCore.images import as_type
 from C2SCore.writing import atomic_folder, check_writable
@@ -51,13 +51,15 @@ class Derived:
 
 
 def check_source(scan: Path, part: str) -> list[list[Path]]:
-    """The files of a scan, frame by frame; raises `UserError` unless they are DICOM with one image each."""
+    """The files of a scan, frame by frame; raises `UserError` unless they are DICOM with one MR image each."""
     pydicom = _pydicom()
     if not scan.is_dir() and not is_dicom(scan):
         raise UserError(f"{scan} is no DICOM; only what was read as DICOM can be written so. Leave --dicom out.")
     frames = files_in_order(scan, part)
     for path in (path for frame in frames for path in frame):
-        head = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["NumberOfFrames"])
+        head = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID", "NumberOfFrames"])
+        if reason := why_not_mr(str(head.get("SOPClassUID") or "")):
+            raise UserError(f"{path} is {reason}; only those of MR can be written as DICOM. Leave --dicom out.")
         if (count := int(head.get("NumberOfFrames") or 1)) > 1:
             raise UserError(
                 f"{path} holds {count} images in one file; to be written as DICOM, each must have its own. Leave "

@@ -88,17 +88,18 @@ def write(scans: Scan | Sequence[Scan], path: str | Path, dtype: np.dtype | type
     return images.write_image(frames, Path(path), None if dtype is None else np.dtype(dtype))
 
 
-def find_scans(folder: str | Path) -> list[Path]:
+def find_scans(folder: str | Path, left_out: list[tuple[Path, str]] | None = None) -> list[Path]:
     """Every scan in a folder and the folders below it, sorted; one entry per DICOM series and per HDF5 contrast.
 
     Hidden files and folders are passed over; linked folders are followed. A file or folder that cannot be opened is
-    listed too, so that reading it says why.
+    listed too, so that reading it says why. DICOM series of anything but MR go to `left_out`, with the reason.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder} is not a folder; scans are looked for in a folder. Check the path.")
     closed: list[Path] = []
-    found = [scan for place, names in _folders(folder, closed) for scan in _scans_among(place, names)]
+    left_out = [] if left_out is None else left_out
+    found = [scan for place, names in _folders(folder, closed) for scan in _scans_among(place, names, left_out)]
     return sorted(found + closed)
 
 
@@ -124,7 +125,7 @@ def _folders(top: Path, closed: list[Path]) -> Iterator[tuple[Path, list[str]]]:
             yield Path(here), sorted(n for n in names if not n.startswith("."))
 
 
-def _scans_among(place: Path, names: list[str]) -> Iterator[Path]:
+def _scans_among(place: Path, names: list[str], left_out: list[tuple[Path, str]]) -> Iterator[Path]:
     marked = False
     for file in (place / name for name in names):
         suffix = images.suffix_of(file)
@@ -135,16 +136,22 @@ def _scans_among(place: Path, names: list[str]) -> Iterator[Path]:
         elif not marked:
             marked = dicom.is_dicom(file)
     if marked:
-        yield from _series(place)
+        yield from _series(place, left_out)
 
 
-def _series(place: Path) -> list[Path]:
+def _series(place: Path, left_out: list[tuple[Path, str]]) -> Iterator[Path]:
     """The DICOM series of a folder; the folder where reading it says what is wrong with them."""
     try:
         series = dicom.series_in(place)
     except UserError:
-        return [place]
-    return [place] * len(series) if len(series) < 2 else [Path(f"{place}{PART}{uid}") for uid in series]
+        yield place
+        return
+    for uid, reason in series.items():
+        scan = place if len(series) < 2 else Path(f"{place}{PART}{uid}")
+        if reason:
+            left_out.append((scan, reason))
+        else:
+            yield scan
 
 
 def _parts(file: Path) -> list[Path]:

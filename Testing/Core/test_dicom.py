@@ -48,6 +48,12 @@ def write_slice(path, values, position, instance, *, series=1, slope=1.0, interc
     writer.Execute(image)
 
 
+def set_class(path, content):
+    head = pydicom.dcmread(path)
+    head.SOPClassUID = head.file_meta.MediaStorageSOPClassUID = content
+    head.save_as(path)
+
+
 def volume(k: int = 4) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 1000, (k, 6, 8)).astype(np.int16)
 
@@ -239,6 +245,53 @@ def test_image_that_belongs_to_no_series_is_refused(content, tmp_path):
     assert files.find_scans(tmp_path) == [tmp_path]  # so that reading says why
     with pytest.raises(UserError, match=r"1 unreadable DICOM files \(IM_0001\)"):
         files.read(tmp_path)
+
+
+STORAGE = "1.2.840.10008.5.1.4.1.1."
+
+
+@pytest.mark.parametrize("number, name", [("481.2", ": RT dose"), ("7", ": secondary capture"), ("1", "")])
+def test_folder_searches_leave_out_what_is_no_mr(number, name, tmp_path):
+    reason = f"no MR image (SOP class {STORAGE}{number}{name})"
+    for k in range(2):
+        write_slice(tmp_path / "alone" / f"{k}.dcm", volume()[k], (0, 0, k), k + 1)
+        set_class(tmp_path / "alone" / f"{k}.dcm", STORAGE + number)
+    left_out = []
+    assert files.find_scans(tmp_path, left_out) == []
+    assert left_out == [(tmp_path / "alone", reason)]
+    assert files.read(tmp_path / "alone")[0].voxels.shape == (2, 6, 8)  # somebody names it and means it
+    write_slice(tmp_path / "alone" / "mr.dcm", volume()[0], (0, 0, 0), 1, series=2)
+    left_out = []
+    assert files.find_scans(tmp_path, left_out) == [Path(f"{tmp_path / 'alone'}::{UID}2")]
+    assert left_out == [(Path(f"{tmp_path / 'alone'}::{UID}1"), reason)]
+
+
+def test_folder_searches_leave_out_what_is_no_mr_where_it_is_damaged(tmp_path):
+    for k in range(2):
+        write_slice(tmp_path / f"{k}.dcm", volume()[k], (0, 0, k), k + 1)
+        set_class(tmp_path / f"{k}.dcm", f"{STORAGE}2")
+        damage(tmp_path / f"{k}.dcm")
+    left_out = []
+    assert files.find_scans(tmp_path, left_out) == []
+    assert left_out == [(tmp_path, f"no MR image (SOP class {STORAGE}2: CT)")]
+    write_slice(tmp_path / "mr.dcm", volume()[0], (0, 0, 0), 1, series=2)
+    assert files.find_scans(tmp_path) == [Path(f"{tmp_path}::{UID}2")]
+
+
+def test_the_first_file_of_a_series_tells_what_it_is(tmp_path):
+    for k in range(2):
+        write_slice(tmp_path / f"{k}.dcm", volume()[k], (0, 0, k), k + 1)
+    set_class(tmp_path / "1.dcm", f"{STORAGE}7")
+    assert files.find_scans(tmp_path) == [tmp_path]
+    (tmp_path / "0.dcm").rename(tmp_path / "2.dcm")
+    assert files.find_scans(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", ["4", "4.1", "4.3", "4.4"])
+def test_folder_searches_find_every_kind_of_mr(number, tmp_path):
+    write_slice(tmp_path / "1.dcm", volume()[0], (0, 0, 0), 1)
+    set_class(tmp_path / "1.dcm", STORAGE + number)
+    assert files.find_scans(tmp_path) == [tmp_path]
 
 
 def test_table_of_contents_is_no_image(tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 import pydicom
 import pytest
 from phantom import noisy, phantom
-from test_dicom import write_slice
+from test_dicom import set_class, write_slice
 
 from C2SCore import dicomwriting, files
 from C2SCore.cli import main
@@ -139,6 +139,14 @@ def test_several_images_in_one_file_are_refused(series: Path) -> None:
     head.NumberOfFrames, head.PixelData = 2, 2 * head.PixelData
     head.save_as(path)
     with pytest.raises(UserError, match="holds 2 images in one file"):
+        dicomwriting.check_source(series, "")
+
+
+def test_what_is_no_mr_image_is_refused(series: Path) -> None:
+    for path in series.iterdir():
+        set_class(path, "1.2.840.10008.5.1.4.1.1.2")
+    assert files.read_one(series).voxels.shape == (4, 40, 48)
+    with pytest.raises(UserError, match=r"is no MR image \(SOP class 1\.2\.840\.10008\.5\.1\.4\.1\.1\.2: CT\)"):
         dicomwriting.check_source(series, "")
 
 
