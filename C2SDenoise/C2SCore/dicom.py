@@ -17,7 +17,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from C2SCore.errors import UserError
-from C2SCore.images import check_name, image_geometry, open_image, read_image, stem_of
+from C2SCore.images import DICOM_IO, check_name, image_geometry, open_image, read_image, stem_of, suffix_of
 from C2SCore.scan import LPS_TO_RAS, Scan
 
 # Images of every modality that a scan may be stored as, by DICOM PS3.4 section B.5: X-ray, CT, ultrasound, MR,
@@ -65,6 +65,11 @@ def is_dicom(path: Path) -> bool:
     return path.name.upper() != "DICOMDIR" and _head(path, 132)[128:] == b"DICM"
 
 
+def may_be_dicom(path: Path) -> bool:
+    """Whether a file carries the DICOM mark, or is named `.dcm`: GDCM also reads what lacks the 132 bytes before."""
+    return suffix_of(path) == ".dcm" or is_dicom(path)
+
+
 def _head(path: Path, size: int) -> bytes:
     """The first bytes of a file; none of what is not a file (a pipe would never answer) or cannot be opened."""
     if not os.path.isfile(path):
@@ -109,7 +114,7 @@ def _class_of(head: bytes) -> str:
 
     Source of the layout: DICOM PS3.10 section 7.1 and PS3.5 section 7.1.2: group 2 is explicit VR, little endian.
     """
-    place = 132
+    place = 132 if head[128:132] == b"DICM" else 0
     while place + 8 <= len(head) and head[place : place + 2] == b"\x02\0":
         element, kind, length = struct.unpack_from("<H2sH", head, place + 2)
         place += 8
@@ -150,10 +155,11 @@ class _Folder:
     def heads(self) -> dict[str, _Head]:
         """Those of the DICOM files, by name."""
         heads = {}
-        for path in sorted(self._path.iterdir()):
-            if is_dicom(path):
-                head = _head(path, _HEAD)
-                heads[path.name] = _Head(_class_of(head), _series_of(head))
+        for path in filter(may_be_dicom, sorted(self._path.iterdir())):
+            first = _head(path, _HEAD)
+            head = _Head(_class_of(first), _series_of(first))
+            if head.series or is_dicom(path):
+                heads[path.name] = head
         return heads
 
     def lost(self, uid: str = "") -> list[str]:
@@ -348,6 +354,7 @@ def _listed(held: _Folder) -> str:
         files = held.files(uid)
         reader = sitk.ImageFileReader()
         reader.SetFileName(str(files[0]))
+        reader.SetImageIO(DICOM_IO)
         reader.ReadImageInformation()
         rows.append(f"{uid} ({_tag(reader, _DESCRIPTION) or 'no description'}, {len(files)} files)")
     return "; ".join(rows)
@@ -364,7 +371,7 @@ def _describe(path: Path) -> _Slice:
 
 def _slice_image(path: Path) -> sitk.Image:
     try:
-        return sitk.ReadImage(str(path))
+        return sitk.ReadImage(str(path), imageIO=DICOM_IO)
     except RuntimeError as error:
         raise UserError(f"{path} cannot be read; it must be a complete DICOM image. Export it again.") from error
 

@@ -57,7 +57,8 @@ def check_source(scan: Path, part: str) -> list[list[Path]]:
         raise UserError(f"{scan} is no DICOM; only what was read as DICOM can be written so. Leave --dicom out.")
     frames = files_in_order(scan, part)
     for path in (path for frame in frames for path in frame):
-        head = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID", "NumberOfFrames"])
+        wanted = ["SOPClassUID", "NumberOfFrames"]
+        head = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=wanted, force=True)
         if reason := why_not_mr(str(head.get("SOPClassUID") or "")):
             raise UserError(f"{path} is {reason}; only those of MR can be written as DICOM. Leave --dicom out.")
         if (count := int(head.get("NumberOfFrames") or 1)) > 1:
@@ -94,7 +95,7 @@ def write_series(frames: Sequence[np.ndarray], files: Sequence[Sequence[Path]], 
             for frame, paths in zip(frames, files, strict=True):
                 for plane, path in zip(frame, paths, strict=True):
                     number += 1
-                    image = pydicom.dcmread(path, stop_before_pixels=True)
+                    image = pydicom.dcmread(path, stop_before_pixels=True, force=True)
                     _derive(image, derived, series, now)
                     _set_pixels(image, plane, largest, derived.alike)
                     image.save_as(temporary / f"{number:05d}.dcm", enforce_file_format=True)

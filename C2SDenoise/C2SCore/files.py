@@ -134,7 +134,7 @@ def _scans_among(place: Path, names: list[str], left_out: list[tuple[Path, str]]
         elif suffix in images.READABLE:
             yield file
         elif not marked:
-            marked = dicom.is_dicom(file)
+            marked = dicom.may_be_dicom(file)
     if marked:
         yield from _series(place, left_out)
 

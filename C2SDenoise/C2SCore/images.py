@@ -20,6 +20,7 @@ from C2SCore.writing import atomic
 NIFTI = (".nii.gz", ".nii")
 READABLE = (*NIFTI, ".nrrd", ".nhdr", ".mha", ".mhd")
 WRITABLE = (*NIFTI, ".nrrd", ".mha")
+DICOM_IO = "GDCMImageIO"  # named, as SimpleITK by itself finds it for files with the DICOM mark alone
 _NIFTI_INTEGERS = {"2": "u1", "4": "i2", "8": "i4", "256": "i1", "512": "u2", "768": "u4"}  # nifti1.h: DT_*
 _PLACES = "axis 0 index values"  # where the frames of a list lie, as Slicer writes it for sequences
 
@@ -55,6 +56,8 @@ def open_image(path: Path) -> sitk.ImageFileReader:
         _check_unpacks(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
+    if suffix_of(path) not in READABLE:
+        reader.SetImageIO(DICOM_IO)
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:

@@ -54,6 +54,12 @@ def set_class(path, content):
     head.save_as(path)
 
 
+def strip_mark(path, *, meta=False):
+    """Takes the 132 bytes before the elements off, with `meta` also those of group 2."""
+    content = path.read_bytes()
+    path.write_bytes(content[content.index(b"\x08\0") if meta else 132 :])
+
+
 def volume(k: int = 4) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 1000, (k, 6, 8)).astype(np.int16)
 
@@ -315,6 +321,36 @@ def test_single_file_without_extension(tmp_path):
     write_slice(tmp_path / "a.dcm", volume()[0], (0, 0, 0), 1)
     (tmp_path / "a.dcm").rename(tmp_path / "IM0001")
     assert np.array_equal(files.read(tmp_path / "IM0001")[0].voxels, volume()[:1])
+
+
+@pytest.mark.parametrize("meta", [False, True])
+@pytest.mark.parametrize("suffix", [".dcm", ".DCM"])
+def test_files_without_the_mark_are_found_by_their_extension(suffix, meta, tmp_path):
+    for k in range(3):
+        path = tmp_path / f"{k}{suffix}"
+        write_slice(tmp_path / "slice.dcm", volume()[k], (0, 0, k), k + 1)
+        (tmp_path / "slice.dcm").rename(path)
+        strip_mark(path, meta=meta)
+    assert files.find_scans(tmp_path) == [tmp_path]
+    assert np.array_equal(files.read(tmp_path)[0].voxels, volume()[:3])
+    damage(tmp_path / f"1{suffix}")
+    with pytest.raises(UserError, match=rf"1 unreadable DICOM files \(1\{suffix}\)"):
+        files.read(tmp_path)
+    (tmp_path / f"1{suffix}").write_text("no DICOM")
+    assert files.read(tmp_path)[0].voxels.shape == (2, 6, 8)  # as beside files with the mark
+    for k in (0, 2):
+        (tmp_path / f"{k}{suffix}").unlink()
+    assert files.find_scans(tmp_path) == []
+
+
+def test_a_single_slice_without_the_mark(tmp_path):
+    for series in (1, 2):
+        write_slice(tmp_path / f"{series}.dcm", volume()[series], (0, 0, 0), 1, series=series)
+        strip_mark(tmp_path / f"{series}.dcm")
+    with pytest.raises(UserError, match=r"series 1, 1 files.*series 2, 1 files"):
+        files.read(tmp_path)
+    (tmp_path / "2.dcm").unlink()
+    assert np.array_equal(files.read(tmp_path)[0].voxels, volume()[1:2])
 
 
 def test_folder_without_series(tmp_path):

@@ -9,7 +9,7 @@ import numpy as np
 import pydicom
 import pytest
 from phantom import noisy, phantom
-from test_dicom import set_class, write_slice
+from test_dicom import set_class, strip_mark, write_slice
 
 from C2SCore import dicomwriting, files
 from C2SCore.cli import main
@@ -68,6 +68,16 @@ def test_compressed_images_become_plain(tmp_path: Path) -> None:
     out = _write(series, scan.voxels)
     assert np.array_equal(files.read_one(out).voxels, scan.voxels)
     assert {head.file_meta.TransferSyntaxUID for head in _heads(out)} == {pydicom.uid.ExplicitVRLittleEndian}
+
+
+@pytest.mark.parametrize("meta", [False, True])
+def test_what_lacks_the_mark_gets_it(series: Path, meta: bool) -> None:
+    for path in series.iterdir():
+        strip_mark(path, meta=meta)
+    scan = files.read_one(series)
+    out = _write(series, scan.voxels)
+    assert np.array_equal(files.read_one(out).voxels, scan.voxels)
+    assert {head.file_meta.MediaStorageSOPClassUID for head in _heads(out)} == {pydicom.uid.MRImageStorage}
 
 
 def test_values_beyond_the_stored_type_are_clipped(series: Path) -> None:
