@@ -85,8 +85,12 @@ class Panel:
         except UserError as error:
             found = [str(error)]
         number = len(self.data.cases()[0]) if not self.data.problem() else 0
-        ready = _("Ready to train on {scans}.").format(scans=guidance.counted(number, "scan"))
-        self.train.hint = ready if number else _("Choose scans under Data, a recipe, and a name for the model.")
+        if self.data.inspection.busy:
+            self.train.hint = _("Scans are still being read.")
+        elif number:
+            self.train.hint = _("Ready to train on {scans}.").format(scans=guidance.counted(number, "scan"))
+        else:
+            self.train.hint = _("Choose scans under Data, a recipe, and a name for the model.")
         self.train.update()
         text = "<br>".join(f"⚠ {html.escape(warning)}" for warning in found)
         self.ui.warningsLabel.setText(text)
@@ -119,6 +123,10 @@ class Panel:
         self._absent = []
 
     def _cases(self) -> list[matching.Case]:
+        if self.data.inspection.busy:
+            raise UserError(
+                "Scans are still being read; what is not read yet would be left out. Wait until all are in the table."
+            )
         cases, missing = self.data.cases()
         if not cases:
             advice = " ".join(missing[:3]) or "Tick volumes of the scene, or read a folder, under Data."

@@ -1,0 +1,43 @@
+"""Which scans a training gets: reading them, what is ticked meanwhile, and what the names say."""
+
+from __future__ import annotations
+
+from scenes import add_volume
+from trainscenes import open_train, sessions
+
+
+def until_read(bench, widget) -> None:
+    bench.wait_until(lambda: not widget.panel.data.inspection.busy, 60)
+    bench.process_events(0.2)
+
+
+def tick(widget, node, on: bool = True) -> None:
+    import qt
+
+    widget.ui.volumeSelector.setCheckState(node, qt.Qt.Checked if on else qt.Qt.Unchecked)
+
+
+def texts(widget) -> list[str]:
+    return [row.text for row in widget.panel.data.rows]
+
+
+def test_nothing_starts_while_scans_are_being_read(bench, models, tmp_path):
+    """Neither a folder half read nor a volume that was ticked just now."""
+    widget = open_train(bench, "too early")
+    ui = widget.ui
+    ui.dataFolderEdit.setCurrentPath(str(sessions(tmp_path, count=12)))
+    bench.click(ui.readButton)
+    bench.wait_until(lambda: len(widget.panel.data.rows) >= 2, 60)
+    bench.process_events(0.06)
+    assert widget.panel.data.inspection.busy and "still being read" in ui.statusLabel.text
+    for button in (ui.startButton, ui.copyButton):
+        bench.click(button)
+        assert "Not done" in ui.statusLabel.text and "still being read" in ui.statusLabel.text
+    assert widget.panel.train.training is None and not (models / "too early.yaml").exists()
+    until_read(bench, widget)
+    assert "Ready to train on 12 scans" in ui.statusLabel.text
+    tick(widget, add_volume("ticked"))
+    bench.click(ui.startButton)
+    assert "still being read" in ui.statusLabel.text and widget.panel.train.training is None
+    until_read(bench, widget)
+    assert len(widget.panel.data.rows) == 13
