@@ -170,16 +170,22 @@ class DataPanel:
 
     def _sync_volumes(self) -> None:
         """Rows of volumes that are no longer ticked go; new ones are looked at."""
-        chosen = [node.GetID() for node in self._parameters.volumes if node is not None]
+        chosen = self._chosen()
         self.table.remove(lambda row: not row.node or row.node in chosen)
         known = {row.node for row in self.rows}
         self.inspection.nodes([identifier for identifier in chosen if identifier not in known])
+
+    def _chosen(self) -> list[str]:
+        """The ids of the volumes that are ticked."""
+        return [node.GetID() for node in self._parameters.volumes if node is not None]
 
     # ---- what is found
 
     def _row_found(self, row: Row) -> None:
         if row.node and slicer.mrmlScene.GetNodeByID(row.node) is None:
             return
+        if row.node and self._parameters is not None and row.node not in self._chosen():
+            return  # it was unticked while it was being read
         self.table.add(row)
         self._settle.start()
 

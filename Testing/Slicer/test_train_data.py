@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from scenes import add_volume
-from trainscenes import open_train, sessions
+from scenes import add_volume, phantom
+from trainscenes import SHAPE, open_train, sessions
 
 
 def until_read(bench, widget) -> None:
@@ -41,3 +41,16 @@ def test_nothing_starts_while_scans_are_being_read(bench, models, tmp_path):
     assert "still being read" in ui.statusLabel.text and widget.panel.train.training is None
     until_read(bench, widget)
     assert len(widget.panel.data.rows) == 13
+
+
+def test_a_volume_that_is_unticked_while_it_is_read_is_left_out(bench, models):
+    widget = open_train(bench, "unticked")
+    kept, dropped = add_volume("kept"), add_volume("dropped", phantom(SHAPE, seed=3))
+    tick(widget, kept)
+    tick(widget, dropped)
+    tick(widget, dropped, False)
+    until_read(bench, widget)
+    assert texts(widget) == ["kept"] and "1 scan to train on" in widget.ui.matchLabel.text
+    tick(widget, dropped)
+    until_read(bench, widget)
+    assert texts(widget) == ["kept", "dropped"]
