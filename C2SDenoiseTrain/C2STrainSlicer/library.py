@@ -10,6 +10,7 @@ from C2SCore import card as cards
 from C2SCore import cardedit
 from C2SCore.errors import UserError
 from C2SCore.runfolder import STATE, run_folder
+from C2SCore.trainrecord import Record
 from C2SCore.writing import check_writable
 from C2SSlicer import models
 from C2STrainSlicer import trainrun
@@ -70,8 +71,8 @@ def remove(name: str) -> None:
     active = trainrun.running()
     if active is not None and active.plan.out == found.path:
         raise UserError(f"{name} is being trained. Stop the training first.")
+    Record(found.path).discard()  # first: it refuses while another process trains it
     found.path.unlink()
-    shutil.rmtree(run_folder(found.path), ignore_errors=True)
 
 
 def check_out(folder: str, name: str) -> Path:

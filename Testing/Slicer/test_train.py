@@ -244,6 +244,31 @@ def test_models_are_exported_imported_and_removed(bench, models, tmp_path):
     assert ui.ownBox.findData("shared") < 0 and not (models / "shared.safetensors").exists()
 
 
+def test_a_model_that_another_process_trains_is_not_removed(bench, models):
+    """Its training keeps its folder and its lock; here, this process holds it."""
+    import qt
+
+    from C2SCore import runlock
+
+    copy, folder = models / "others.safetensors", models / "others.training"
+    shutil.copy(models / "tiny.safetensors", copy)
+    folder.mkdir()
+    (folder / "state.safetensors").write_bytes(b"learnt")
+    handle = runlock.claim(folder / "lock")
+    widget = open_train(bench)
+    ui = widget.ui
+    ui.ownBox.setCurrentIndex(ui.ownBox.findData("others"))
+    bench.set_testing(False)
+    with bench.answer_dialogs(lambda dialog: qt.QMessageBox.Ok):
+        bench.click(ui.removeButton)
+    assert "is training others just now. Stop it first" in ui.statusLabel.text
+    assert copy.exists() and sorted(path.name for path in folder.iterdir()) == ["lock", "state.safetensors"]
+    runlock.release(folder / "lock", handle)
+    with bench.answer_dialogs(lambda dialog: qt.QMessageBox.Ok):
+        bench.click(ui.removeButton)
+    assert "others was removed" in ui.statusLabel.text and not copy.exists() and not folder.exists()
+
+
 def test_the_card_is_edited_after_the_training(bench, models):
     """The model that C2S Denoise lists says the new words at once; the weights are the same bytes."""
     from C2SCore import runlock
