@@ -211,31 +211,38 @@ class DataPanel:
 
     def _fill_contrasts(self) -> None:
         names, p, box, listed = matching.contrasts(self.rows), self._parameters, self.ui.targetBox, self.ui.helpersList
-        shown = [box.itemData(n) for n in range(box.count)]
-        if shown != ["", *names]:
-            blocked = box.blockSignals(True)
+        entries = [(_("all scans"), ""), *((name, name) for name in names)]
+        if p.target and p.target not in names:  # it holds, so it is shown: or nobody could choose another
+            entries.append((self._absent(p.target), p.target))
+        blocked = box.blockSignals(True)
+        if [(box.itemText(n), box.itemData(n)) for n in range(box.count)] != entries:
             box.clear()
-            box.addItem(_("all scans"), "")
-            for name in names:
-                box.addItem(name, name)
-            box.setCurrentIndex(max(box.findData(p.target), 0))
-            box.blockSignals(blocked)
-        others = [name for name in names if name != p.target] if p.target else []
-        now = [listed.item(n).text() for n in range(listed.count)]
-        if now != others:
+            for text, name in entries:
+                box.addItem(text, name)
+        box.setCurrentIndex([name for _text, name in entries].index(p.target))
+        box.blockSignals(blocked)
+        helpers = self.helpers
+        others = [(name, name) for name in names if name != p.target] if p.target else []
+        others += [(self._absent(name), name) for name in helpers if name not in names]
+        if [(listed.item(n).text(), listed.item(n).data(qt.Qt.UserRole)) for n in range(listed.count)] != others:
             blocked = listed.blockSignals(True)
             listed.clear()
-            for name in others:
-                item = qt.QListWidgetItem(name)
+            for text, name in others:
+                item = qt.QListWidgetItem(text)
+                item.setData(qt.Qt.UserRole, name)
                 item.setFlags(qt.Qt.ItemIsUserCheckable | qt.Qt.ItemIsEnabled)
-                item.setCheckState(qt.Qt.Checked if name in self.helpers else qt.Qt.Unchecked)
+                item.setCheckState(qt.Qt.Checked if name in helpers else qt.Qt.Unchecked)
                 listed.addItem(item)
             listed.blockSignals(blocked)
-        multi = len(names) > 1
         for widget in (self.ui.targetLabel, box):
-            widget.setVisible(multi)
+            widget.setVisible(len(names) > 1 or bool(p.target))
         for widget in (self.ui.helpersLabel, listed, self.ui.patternLabel, self.ui.patternEdit):
-            widget.setVisible(multi and bool(p.target))
+            widget.setVisible(bool(others))
+
+    def _absent(self, name: str) -> str:
+        """How a contrast is called that no scan has; as long as there is nothing to see, as it is."""
+        known = self.rows and not self.inspection.busy
+        return _("{name} (none here)").format(name=name) if known else name
 
     def _on_target(self, index: int) -> None:
         if self._parameters is not None and not self._updating and index >= 0:
@@ -250,7 +257,7 @@ class DataPanel:
     def _keep_helpers(self) -> None:
         listed = self.ui.helpersList
         items = [listed.item(n) for n in range(listed.count)]
-        ticked = [item.text() for item in items if item.checkState() == qt.Qt.Checked]
+        ticked = [item.data(qt.Qt.UserRole) for item in items if item.checkState() == qt.Qt.Checked]
         hidden = [name for name in self._ticked() if name == self._parameters.target]
         self._parameters.helpers = json.dumps(ticked + hidden)
 

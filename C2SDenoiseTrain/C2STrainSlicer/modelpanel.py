@@ -14,12 +14,12 @@ from C2STrainSlicer import library
 
 
 class ModelPanel:
-    """`act` as for `DataPanel`; `say` shows a line where the user looks; `on_removed` is called after a removal."""
+    """`act` as for `DataPanel`; `say` shows a line where the user looks; `on_change`: a model has come or gone."""
 
     def __init__(
-        self, ui: Any, act: Callable[..., None], say: Callable[[str], None], on_removed: Callable[[], None]
+        self, ui: Any, act: Callable[..., None], say: Callable[[str], None], on_change: Callable[[], None]
     ) -> None:
-        self.ui, self._act, self._say, self._on_removed = ui, act, say, on_removed
+        self.ui, self._act, self._say, self._on_change = ui, act, say, on_change
         ui.useButton.clicked.connect(self._on_use)
         ui.exportButton.clicked.connect(self._on_export)
         ui.importButton.clicked.connect(self._on_import)
@@ -100,6 +100,7 @@ class ModelPanel:
                 raise UserError("No file is chosen. Choose a model file (.safetensors) and press Import.")
             name = models.import_file(path)
             self.fill(name)
+            self._on_change()
             self._say(_("Imported as {name}.").format(name=name))
 
         self._act(act)
@@ -111,7 +112,7 @@ class ModelPanel:
             if slicer.util.confirmOkCancelDisplay(question, "C2S Train"):
                 library.remove(name)
                 self.fill()
-                self._on_removed()
+                self._on_change()
                 self._say(_("{name} was removed.").format(name=name))
 
         self._act(act)

@@ -33,7 +33,7 @@ class Panel:
         self._updating = False
         self.data = DataPanel(ui, self.act, self._install, self.update, self._forget)
         self.recipe = RecipePanel(ui, self.act, self.update)
-        self.train = TrainPanel(ui, self.act, self._start, self._resume)
+        self.train = TrainPanel(ui, self.act, self._start, self._resume, self._models_changed)
         self._timing: job.Task | None = None
         ui.estimateButton.clicked.connect(self._on_estimate)
         ui.copyButton.clicked.connect(self._on_copy)
@@ -95,6 +95,11 @@ class Panel:
         text = "<br>".join(f"⚠ {html.escape(warning)}" for warning in found)
         self.ui.warningsLabel.setText(text)
         self.ui.warningsLabel.setVisible(bool(found))
+
+    def _models_changed(self) -> None:
+        self.recipe.fill_models()
+        self.recipe.update()
+        self.update()
 
     def act(self, action: Callable[..., Any], *arguments: Any) -> None:
         """Do it, and show what goes wrong where the user looks."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import qt
@@ -77,6 +78,9 @@ class RecipePanel:
         """Show the recipe in the table."""
         if self._parameters is None or self._updating:
             return
+        box = self.ui.initialBox
+        if box.count and box.itemData(box.currentIndex) != self._parameters.initial:  # a script chose
+            self.fill_models()
         self._updating = True
         try:
             self._act(self._fill)
@@ -120,15 +124,20 @@ class RecipePanel:
         self.ui.minutesSpinBox.setSpecialValueText(text)
 
     def fill_models(self) -> None:
-        """Models to start from."""
-        box = self.ui.initialBox
+        """Models to start from; one that is chosen and gone is among them, or nobody could choose another."""
+        if self._parameters is None:
+            return
+        box, chosen = self.ui.initialBox, self._parameters.initial
         blocked = box.blockSignals(True)
         box.clear()
         box.addItem(_("what the recipe says"), "")
         box.addItem(_("nothing (from scratch)"), recipe.SCRATCH)
         for entry in models.entries():
             box.addItem(models.label(entry), entry.name)
-        box.setCurrentIndex(max(box.findData(self._parameters.initial), 0))
+        if box.findData(chosen) < 0:
+            is_file = chosen.endswith(".safetensors") and Path(chosen).is_file()  # by a script
+            box.addItem(Path(chosen).stem if is_file else _("{name} (missing)").format(name=chosen), chosen)
+        box.setCurrentIndex(box.findData(chosen))
         box.blockSignals(blocked)
 
     def _on_preset(self, index: int) -> None:

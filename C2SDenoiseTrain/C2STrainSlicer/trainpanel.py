@@ -24,14 +24,22 @@ FOLDERS = "C2SDenoiseTrain/Folders"  # where trainings were put, for the offer t
 
 
 class TrainPanel:
-    """`act` as for `DataPanel`; `start` and `resume` make a training with the callbacks that they are given."""
+    """`act` as for `DataPanel`; `start` and `resume` make a training with the callbacks that they are given.
+
+    `on_models` is called when a model has come or gone.
+    """
 
     def __init__(
-        self, ui: Any, act: Callable[..., None], start: Callable[..., Training], resume: Callable[..., Training]
+        self,
+        ui: Any,
+        act: Callable[..., None],
+        start: Callable[..., Training],
+        resume: Callable[..., Training],
+        on_models: Callable[[], None],
     ):
-        self.ui, self._act, self._start, self._resume = ui, act, start, resume
+        self.ui, self._act, self._start, self._resume, self._on_models = ui, act, start, resume, on_models
         self.monitor = Monitor()
-        self.models = ModelPanel(ui, act, self._say, self._fill_unfinished)
+        self.models = ModelPanel(ui, act, self._say, self._models_changed)
         self.training: Training | None = None
         self.message = ""  # what happened last
         self.hint = self.offer = ""  # what to do when nothing has happened yet; the training that could be resumed
@@ -111,8 +119,8 @@ class TrainPanel:
                 self.message = status.failed(failure_text(training)).replace("\n", "<br>")
             else:
                 self.message = status.plain(_end_text(training))
-            self._fill_unfinished()
             self.models.fill(training.plan.out.stem if training.plan.out.exists() else "")
+            self._models_changed()
 
         self._act(act)
         self.update()
@@ -167,6 +175,10 @@ class TrainPanel:
             done, total = training.part
             return done / total if total > 1 else None
         return training.fraction
+
+    def _models_changed(self) -> None:
+        self._fill_unfinished()
+        self._on_models()
 
     # ---- resuming
 

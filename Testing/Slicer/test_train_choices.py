@@ -1,0 +1,71 @@
+"""What was chosen stays visible and can be changed, also when it is not on offer any more."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+from scenes import phantom
+from trainscenes import FEW, SHAPE, open_train, read_folder, sessions, start, until_end, write_scan
+
+
+def offered(box) -> list[str]:
+    return [box.itemData(n) for n in range(box.count)]
+
+
+def test_contrasts_of_another_folder_are_shown_and_can_be_left(bench, models, tmp_path):
+    import qt
+
+    widget = open_train(bench, "elsewhere")
+    ui = widget.ui
+    read_folder(bench, widget, sessions(tmp_path / "brain", ("T1W", "FLAIR")))
+    ui.targetBox.setCurrentIndex(ui.targetBox.findData("T1W"))
+    bench.process_events()
+    ui.helpersList.item(0).setCheckState(qt.Qt.Checked)
+    bench.process_events()
+    bench.click(ui.clearButton)
+    assert ui.targetBox.currentText == "T1W"  # nothing is there yet, so nothing is missing either
+    for n in (1, 2):
+        write_scan(tmp_path / "knee" / f"knee{n}.nrrd", phantom(SHAPE, seed=n))
+    read_folder(bench, widget, tmp_path / "knee")
+    assert not ui.targetBox.isHidden() and ui.targetBox.currentText == "T1W (none here)"
+    assert not ui.helpersList.isHidden() and ui.helpersList.item(0).text() == "FLAIR (none here)"
+    ui.helpersList.item(0).setCheckState(qt.Qt.Unchecked)
+    bench.process_events()
+    assert widget.panel.data.helpers == [] and ui.helpersList.count == 0
+    ui.targetBox.setCurrentIndex(0)
+    bench.process_events()
+    assert widget._parameterNode.target == "" and ui.targetBox.isHidden()
+    assert "2 scans to train on" in ui.matchLabel.text and "Ready to train on 2 scans" in ui.statusLabel.text
+
+
+def test_a_model_to_start_from_that_is_gone_is_shown(bench, models, tmp_path):
+    """Trained, imported and removed here: the list of models to start from follows at once."""
+    import qt
+
+    widget = open_train(bench, "fresh")
+    ui, box = widget.ui, widget.ui.initialBox
+    read_folder(bench, widget, sessions(tmp_path / "scans"))
+    until_end(bench, start(bench, widget))
+    assert "fresh" in offered(box) and box.currentIndex == 0
+    shared = shutil.copy(models / "tiny.safetensors", tmp_path / "came.safetensors")
+    ui.importPathEdit.setCurrentPath(str(shared))
+    bench.click(ui.importButton)
+    assert "came" in offered(box)
+    (models / "came.safetensors").unlink()
+    widget._parameterNode.overrides = json.dumps({n: v for n, v in FEW.items() if n not in ("initial", "neighbours")})
+    box.setCurrentIndex(box.findData("fresh"))
+    ui.ownBox.setCurrentIndex(ui.ownBox.findData("fresh"))
+    bench.set_testing(False)
+    with bench.answer_dialogs(lambda dialog: qt.QMessageBox.Ok):
+        bench.click(ui.removeButton)
+    assert box.currentText == "fresh (missing)" and "There is no model" in ui.warningsLabel.text
+    bench.exit(widget)
+    bench.enter(widget)
+    assert box.currentText == "fresh (missing)" and "came" not in offered(box)
+    box.setCurrentIndex(0)
+    bench.process_events()
+    assert widget._parameterNode.initial == "" and "no model" not in ui.warningsLabel.text
+    widget._parameterNode.initial = "tiny"  # by a script
+    bench.process_events()
+    assert box.currentData == "tiny" and offered(box).count("fresh") == 0
