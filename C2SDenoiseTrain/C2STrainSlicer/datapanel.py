@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -105,6 +106,8 @@ class DataPanel:
 
     def _update(self) -> None:
         self.table.remove(lambda row: not row.node or slicer.mrmlScene.GetNodeByID(row.node) is not None)
+        with contextlib.suppress(UserError):  # `problem` says it
+            self.table.name_contrasts(self._parameters.pattern.strip())
         self._fill_contrasts()
         usable = [row for row in self.rows if row.usable]
         broken = sum(1 for row in self.rows if row.problem)
@@ -236,8 +239,10 @@ class DataPanel:
             listed.blockSignals(blocked)
         for widget in (self.ui.targetLabel, box):
             widget.setVisible(len(names) > 1 or bool(p.target))
-        for widget in (self.ui.helpersLabel, listed, self.ui.patternLabel, self.ui.patternEdit):
+        for widget in (self.ui.helpersLabel, listed):
             widget.setVisible(bool(others))
+        for widget in (self.ui.patternLabel, self.ui.patternEdit):  # also where no name says a contrast: it finds them
+            widget.setVisible(len(self.rows) > 1 or bool(p.pattern.strip()))
 
     def _absent(self, name: str) -> str:
         """How a contrast is called that no scan has; as long as there is nothing to see, as it is."""

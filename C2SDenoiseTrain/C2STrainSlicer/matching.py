@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from C2SCore import contrasts as known_contrasts
 from C2SCore import guidance
 from C2SCore.errors import UserError
 from C2STrainSlicer import scans
@@ -37,9 +38,10 @@ def match(
     """
     usable = [row for row in rows if row.usable]
     targets = [row for row in usable if not target or row.contrast == target]
+    compiled = compile_pattern(pattern) if pattern else None  # what cannot work is said, whether it is needed or not
     if not helpers:
         return [Case(row.text, row) for row in targets], []
-    find = _finder(pattern)
+    find = _finder(compiled)
     found: dict[tuple[str, str], list[Row]] = {}
     for row in usable:
         found.setdefault((find(row), row.contrast), []).append(row)
@@ -58,11 +60,29 @@ def match(
     return cases, missing
 
 
-def _finder(pattern: str):
+def name_contrasts(rows: Iterable[Row], pattern: str) -> list[Row]:
+    """Give each row the contrast that the pattern finds in its name, or else its first guess; those that changed."""
+    compiled = compile_pattern(pattern) if "{contrast}" in pattern else None
+    changed = []
+    for row in rows:
+        found = compiled.fullmatch(row.text) if compiled else None
+        named = _contrast_word(found.group("contrast")) if found else row.guess
+        if named != row.contrast:
+            row.contrast = named
+            changed.append(row)
+    return changed
+
+
+def _contrast_word(text: str) -> str:
+    """A contrast as it is guessed from names: in capitals, without the number of a repetition."""
+    known = known_contrasts.find(text)
+    return (known.group(1) if known and known.span() == (0, len(text)) else text.strip()).upper()
+
+
+def _finder(compiled: re.Pattern[str] | None) -> Callable[[Row], str]:
     """A function from a row to the name of its case; empty where the pattern does not fit."""
-    if not pattern:
+    if compiled is None:
         return lambda row: scans.case_of(row.text)
-    compiled = compile_pattern(pattern)
 
     def find(row: Row) -> str:
         found = compiled.fullmatch(row.text)
@@ -79,7 +99,9 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
             "anything. An example: {case}_{contrast}"
         )
     parts = re.split(r"(\{case\}|\{contrast\}|\*)", pattern)
-    groups = {"{case}": "(?P<case>.+?)", "{contrast}": "(?P<contrast>.+?)", "*": ".*?"}
+    # Where nothing is left open behind it, the case is what is before the last separator: sub_01 in sub_01_T1.
+    case = "(?P<case>.+?)" if "*" in pattern.partition("{case}")[2] else "(?P<case>.+)"
+    groups = {"{case}": case, "{contrast}": "(?P<contrast>[^/]+?)", "*": ".*?"}
     return re.compile("".join(groups.get(part, re.escape(part)) for part in parts))
 
 

@@ -22,6 +22,7 @@ def cases_of(
     """Cases as in `TrainJob`, and what they say for the model's card."""
     if isinstance(given, (str, Path)) and Path(given).is_dir():
         rows = _looked_at(str(given))
+        matching.name_contrasts(rows, pattern)
         cases, missing = matching.match(rows, target, tuple(auxiliary), pattern)
         if not cases:
             raise UserError(f"There is no scan to train on in {given}. {' '.join(missing[:5])}".strip())

@@ -16,7 +16,8 @@ class Row:
     """One scan: a file (`path`) or a volume of the scene (`node`, its id), what was measured and what the user chose.
 
     `text` is what names are matched by: the path below the folder that was read, without extension, or the node's name.
-    `shape` is (K, J, I), `sigma` in the scan's unit; `problem` says why it cannot be used.
+    `shape` is (K, J, I), `sigma` in the scan's unit; `problem` says why it cannot be used. `guess` is the contrast that
+    it came with, before a name pattern or the user said another.
     """
 
     text: str
@@ -32,6 +33,10 @@ class Row:
     contrast: str = ""
     group: str = ""
     included: bool = True
+    guess: str = ""
+
+    def __post_init__(self) -> None:
+        self.guess = self.guess or self.contrast
 
     @property
     def key(self) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 import qt
 
+from C2STrainSlicer import matching
 from C2STrainSlicer.scans import Row
 
 COLUMNS = {
@@ -62,6 +63,17 @@ class ScanTable:
         else:
             self.rows[number] = row
         self._fill(number, row)
+
+    def name_contrasts(self, pattern: str) -> None:
+        """Contrasts as a name pattern says, but for those that the user has changed."""
+        free = [row for row in self.rows if "contrast" not in self._edits.get(row.key, {})]
+        changed = {id(row) for row in matching.name_contrasts(free, pattern)}
+        self._filling = True
+        for number, row in enumerate(self.rows):
+            if id(row) in changed:
+                self.widget.item(number, CONTRAST).setText(row.contrast)
+                self.widget.item(number, CONTRAST).setToolTip(row.problem or row.path or row.contrast)
+        self._filling = False
 
     def remove(self, keep: Callable[[Row], bool]) -> None:
         """Take out the rows that `keep` does not want."""

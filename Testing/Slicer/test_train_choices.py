@@ -8,6 +8,8 @@ import shutil
 from scenes import phantom
 from trainscenes import FEW, SHAPE, open_train, read_folder, sessions, start, until_end, write_scan
 
+from C2SCore.card import read_card
+
 
 def offered(box) -> list[str]:
     return [box.itemData(n) for n in range(box.count)]
@@ -69,3 +71,45 @@ def test_a_model_to_start_from_that_is_gone_is_shown(bench, models, tmp_path):
     widget._parameterNode.initial = "tiny"  # by a script
     bench.process_events()
     assert box.currentData == "tiny" and offered(box).count("fresh") == 0
+
+
+def test_a_pattern_finds_contrasts_in_unusual_names(bench, models, tmp_path):
+    """By the panel, where a contrast that the user typed stays; and for a script."""
+    import qt
+
+    widget = open_train(bench, "unusual")
+    ui, panel = widget.ui, widget.panel
+    for n in (1, 2):
+        for c, contrast in enumerate(("AX", "BX")):
+            write_scan(tmp_path / "in" / f"sub_{n}_{contrast}.nrrd", phantom(SHAPE, seed=10 * n + c))
+    read_folder(bench, widget, tmp_path / "in")
+    assert [row.contrast for row in panel.data.rows] == [""] * 4 and ui.targetBox.isHidden()
+    assert not ui.patternEdit.isHidden()
+    ui.scanTable.item(3, 1).setText("odd")
+    ui.patternEdit.setText("{contrast}")
+    bench.process_events()
+    assert "needs {case} once" in ui.matchLabel.text
+    ui.patternEdit.setText("{case}_{contrast}")
+    bench.process_events()
+    assert [row.contrast for row in panel.data.rows] == ["AX", "BX", "AX", "odd"]
+    assert [ui.scanTable.item(n, 1).text() for n in range(4)] == ["AX", "BX", "AX", "odd"]
+    ui.targetBox.setCurrentIndex(ui.targetBox.findData("AX"))
+    bench.process_events()
+    helper = next(item for item in map(ui.helpersList.item, range(ui.helpersList.count)) if item.text() == "BX")
+    helper.setCheckState(qt.Qt.Checked)
+    bench.process_events()
+    assert "sub_1_AX with sub_1_BX" in ui.matchLabel.text and "sub_2 lacks BX" in ui.matchLabel.text
+    ui.patternEdit.setText("")
+    bench.process_events()
+    assert [row.contrast for row in panel.data.rows] == ["", "", "", "odd"]
+    done = widget.logic.train(
+        str(tmp_path / "in"),
+        "unusual",
+        config=FEW,
+        target="AX",
+        auxiliary=("BX",),
+        pattern="{case}_{contrast}",
+        report=False,
+    )
+    card = read_card(done.plan.out)
+    assert (card.contrasts, card.auxiliary, card.trained_on) == (("AX",), ("BX",), ("sub_1_AX", "sub_2_AX"))

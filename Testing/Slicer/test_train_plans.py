@@ -79,6 +79,36 @@ def test_a_pattern_of_the_user_decides():
         matching.match(found, "T1W", ("FLAIR",), "{contrast}")
 
 
+@pytest.mark.parametrize(
+    ("text", "pattern", "contrast"),
+    [
+        ("sub0_ax", "{case}_{contrast}", "AX"),
+        ("site_2/sub_01_AX", "{case}_{contrast}", "AX"),
+        ("sub_T201", "{case}_{contrast}", "T2"),
+        ("p1_t1w", "{case}_{contrast}", "T1W"),
+        ("AX/sub 1", "{contrast}/{case}", "AX"),
+        ("sub1_AX_v2_x", "{case}_{contrast}_*", "AX"),
+        ("sub1 T1w", "{case}_{contrast}", "T1W"),  # it does not fit: as guessed
+        ("sub1_T1w", "{case}_*", "T1W"),
+        ("sub1_AX", "", ""),
+    ],
+)
+def test_a_pattern_names_contrasts(text, pattern, contrast):
+    found = rows(text)
+    matching.name_contrasts(found, pattern)
+    assert found[0].contrast == contrast
+    matching.name_contrasts(found, "")
+    assert found[0].contrast == contrasts.guess(text)
+
+
+def test_a_case_has_separators_of_its_own():
+    found = rows("s_1_AX", "s_1_BX", "s_2_AX", "s_2_BX")
+    matching.name_contrasts(found, "{case}_{contrast}")
+    cases, missing = matching.match(found, "AX", ("BX",), "{case}_{contrast}")
+    assert [(c.name, c.helpers[0].text) for c in cases] == [("s_1_AX", "s_1_BX"), ("s_2_AX", "s_2_BX")]
+    assert missing == []
+
+
 def warned(found: list[Row], **settings) -> str:
     return " ".join(guidance.warnings([row.seen for row in found], config.TrainConfig(**settings).to_dict()))
 
