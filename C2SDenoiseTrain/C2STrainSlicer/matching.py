@@ -31,7 +31,7 @@ def contrasts(rows: Sequence[Row]) -> list[str]:
 def match(
     rows: Sequence[Row], target: str = "", helpers: Sequence[str] = (), pattern: str = ""
 ) -> tuple[list[Case], list[str]]:
-    """Cases of the usable rows, and for every target that is left out a line that says why.
+    """Cases of the usable rows, and lines on what is left out: rows of no chosen contrast, and each target with why.
 
     `target`: its contrast, empty for all rows. `helpers`: contrasts that every case must have too. `pattern`: how names
     are made, with {case}, {contrast} and * (anything); empty: the contrast is found in the name, the rest is the case.
@@ -39,13 +39,14 @@ def match(
     usable = [row for row in rows if row.usable]
     targets = [row for row in usable if not target or row.contrast == target]
     compiled = compile_pattern(pattern) if pattern else None  # what cannot work is said, whether it is needed or not
+    missing = _of_no_chosen(usable, target, helpers)
     if not helpers:
-        return [Case(row.text, row) for row in targets], []
+        return [Case(row.text, row) for row in targets], missing
     find = _finder(compiled)
     found: dict[tuple[str, str], list[Row]] = {}
     for row in usable:
         found.setdefault((find(row), row.contrast), []).append(row)
-    cases, missing = [], []
+    cases = []
     for row in targets:
         name = find(row)
         if not name:
@@ -58,6 +59,17 @@ def match(
         else:
             cases.append(Case(row.text, row, tuple(other for other in others if other is not None)))
     return cases, missing
+
+
+def _of_no_chosen(usable: Sequence[Row], target: str, helpers: Sequence[str]) -> list[str]:
+    """A line that counts the rows that are neither target nor helper, if there are some."""
+    others = [row.contrast for row in usable if target and row.contrast not in (target, *helpers)]
+    if not others:
+        return []
+    kinds = sorted(set(others), key=lambda name: (not name, -others.count(name), name))
+    counts = ", ".join(f"{others.count(name)} {name or 'without a contrast'}" for name in kinds)
+    are = "is" if len(others) == 1 else "are"
+    return [f"{guidance.counted(len(others), 'scan')} of no chosen contrast {are} left out ({counts})."]
 
 
 def name_contrasts(rows: Iterable[Row], pattern: str) -> list[Row]:
@@ -115,7 +127,7 @@ def _closest(rows: Sequence[Row], target: Row) -> Row | None:
 def summary(cases: Sequence[Case], missing: Sequence[str], helpers: Sequence[str]) -> str:
     """What was matched, for the panel."""
     if not helpers:
-        return f"{guidance.counted(len(cases), 'scan')} to train on."
+        return " ".join([f"{guidance.counted(len(cases), 'scan')} to train on.", *missing])
     if not cases:
         text = "No case has all contrasts."
     else:

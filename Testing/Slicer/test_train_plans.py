@@ -79,6 +79,16 @@ def test_a_pattern_of_the_user_decides():
         matching.match(found, "T1W", ("FLAIR",), "{contrast}")
 
 
+def test_scans_of_no_chosen_contrast_are_counted():
+    found = rows("p1_T1W", "p2_T1W", "p1_T2W", "p2_T2W", "p1_SWI", "odd", "p1_FLAIR")
+    cases, missing = matching.match(found, "T1W")
+    assert missing == ["5 scans of no chosen contrast are left out (2 T2W, 1 FLAIR, 1 SWI, 1 without a contrast)."]
+    assert matching.summary(cases, missing, ()).startswith("2 scans to train on. 5 scans of no chosen")
+    cases, missing = matching.match(found[:3] + found[6:], "T1W", ("FLAIR",))
+    assert missing == ["1 scan of no chosen contrast is left out (1 T2W).", "p2 lacks FLAIR."]
+    assert matching.match(found)[1] == []
+
+
 @pytest.mark.parametrize(
     ("text", "pattern", "contrast"),
     [
