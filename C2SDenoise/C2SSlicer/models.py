@@ -9,6 +9,8 @@ from C2SCore import card as cards
 from C2SCore.card import Card, ModelEntry
 from C2SCore.errors import UserError
 from C2SCore.guidance import counted
+from C2SCore.runfolder import run_folder
+from C2SCore.writing import atomic
 
 
 def entries() -> list[ModelEntry]:
@@ -26,24 +28,47 @@ def find(name: str) -> ModelEntry:
 
 
 def import_file(path: str | Path) -> str:
-    """Copy a model file to the user's models; its new name. Refused where the file is no model or the name is taken."""
+    """Copy a model file to the user's models; its new name. Refused where the file is no model, where its weights are
+    damaged, or where the name is that of a model or a training.
+    """
     path = Path(path)
-    cards.read_card(path)
+    check_weights(path)
     name = cards.check_name(path.stem)
-    folder = cards.models_folder()
-    target = folder / f"{name}.safetensors"
-    if target.exists() or name in {entry.name for entry in entries()}:
+    target = cards.models_folder() / f"{name}.safetensors"
+    if target.exists() or name.casefold() in {entry.name.casefold() for entry in entries()}:  # one file on many systems
         raise UserError(
             f"There is a model named {name!r} already; names must differ. Rename the file and import it again."
         )
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = target.with_suffix(".part")
-    try:
-        shutil.copyfile(path, partial)
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    if run_folder(target).exists():  # resumed, it would overwrite the import
+        raise UserError(
+            f"There is a training {name!r} already; names must differ. Rename the file and import it again, or discard "
+            "the training in C2S Train."
+        )
+    copy(path, target)
     return name
+
+
+def check_weights(path: Path) -> None:
+    """Raise `UserError` unless the file is a model whose weights are those that were saved."""
+    header, offset = cards.read_header(path)
+    cards.card_of(header, path)
+    if cards.weights_digest(memoryview(path.read_bytes())[offset:]) != header["__metadata__"].get("sha256"):
+        raise UserError(
+            f"The weights in {path} are not those that were saved: the file was edited or damaged. "
+            "Copy or export it again."
+        )
+
+
+def copy(source: Path, target: Path) -> None:
+    """A model file as another one, whole or not at all; raises `UserError`."""
+    try:
+        with atomic(target, target.suffix) as temporary:
+            shutil.copyfile(source, temporary)
+    except OSError as error:
+        raise UserError(
+            f"{target} could not be written ({error.strerror or error}); it would be a copy of {source}. Free some "
+            "space, or choose another place."
+        ) from error
 
 
 def check_contrasts(card: Card, given: int) -> None:

@@ -1,8 +1,8 @@
-"""The user's own models: edit, export, remove. No PyTorch: the worker checks the weights when it loads them."""
+"""The user's own models: edit, export, remove. No PyTorch."""
 
 from __future__ import annotations
 
-import shutil
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +32,8 @@ def export(name: str, target: str) -> Path:
         path = path.with_name(path.name + ".safetensors")
     if path.exists():
         raise UserError(f"{path} exists already; nothing is overwritten. Choose another name.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".part")
-    try:
-        shutil.copyfile(source, partial)
-        partial.replace(path)
-    except OSError as error:
-        raise UserError(f"{path} could not be written ({error.strerror}). Choose another place.") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    models.check_weights(source)
+    models.copy(source, path)
     return path
 
 
@@ -73,6 +66,19 @@ def remove(name: str) -> None:
         raise UserError(f"{name} is being trained. Stop the training first.")
     Record(found.path).discard()  # first: it refuses while another process trains it
     found.path.unlink()
+
+
+def free_name(out: Path, ending: str, text: str) -> Path:
+    """A YAML file beside the model `out` that is not there yet, or that holds this text already."""
+    names = (f"{out.stem}{ending}{f'-{number}' if number > 1 else ''}.yaml" for number in itertools.count(1))
+    return next(path for path in map(out.with_name, names) if not path.exists() or _holds(path, text))
+
+
+def _holds(path: Path, text: str) -> bool:
+    try:
+        return path.read_bytes() == text.encode()
+    except OSError:
+        return False
 
 
 def check_out(folder: str, name: str) -> Path:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import html
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import qt
 from slicer.i18n import tr as _
 
-from C2SCore import events, guidance
+from C2SCore import events, guidance, writing
 from C2SCore.errors import UserError
 from C2SSlicer import install, job, status
 from C2SSlicer.controls import on_path
@@ -215,20 +214,24 @@ class Panel:
         self.act(self._copy)
 
     def _copy(self) -> None:
-        """The command line of what the panel shows, into the clipboard; a changed recipe goes beside the model."""
+        """The command line of what the panel shows, into the clipboard; recipe and card go beside the model."""
         p = self._parameters
         cases = self._cases()
         out = library.check_out(p.outputFolder, p.modelName)
         columns = [[_file_of(case.target) for case in cases]]
         columns += [[_file_of(case.helpers[n]) for case in cases] for n in range(len(self.data.helpers))]
-        path = out.with_suffix(".yaml")
-        line = recipe.command(columns[0], columns[1:], out, str(path), True, p.device.value)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_text(recipe.yaml_text(self.recipe.config()), encoding="utf-8")
+        texts = {"": recipe.yaml_text(self.recipe.config()), "-card": recipe.card_yaml(self._card(cases))}
+        paths = {ending: library.free_name(out, ending, text) for ending, text in texts.items() if text}
+        files = {ending: str(path) for ending, path in paths.items()}
+        device = p.device.value
+        line = recipe.command(columns[0], columns[1:], out, files[""], True, device, card=files.get("-card", ""))
+        for ending, path in paths.items():
+            with writing.atomic(path, path.suffix) as temporary:
+                temporary.write_bytes(texts[ending].encode())
         qt.QApplication.clipboard().setText(line)
         self.train.log(line)
-        self.train.message = _("The command is in the clipboard and in the log; its recipe is {path}.").format(
-            path=path
+        self.train.message = status.plain(
+            _("The command is in the clipboard and in the log; its recipe is {path}.").format(path=paths[""])
         )
         self.train.update()
 

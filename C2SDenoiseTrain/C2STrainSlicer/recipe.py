@@ -151,6 +151,11 @@ def yaml_text(config: TrainConfig) -> str:
     return "\n".join(lines) + "\n"
 
 
+def card_yaml(words: Mapping[str, Any]) -> str:
+    """What goes on a model's card as YAML, one field a line; `c2s train --card` reads it. Empty fields are left out."""
+    return "".join(f"{name}: {json.dumps(value, ensure_ascii=False)}\n" for name, value in words.items() if value)
+
+
 def _scalar(value: Any) -> str:
     """JSON is YAML, but for numbers such as 1e-06, which YAML takes for words without a point."""
     if isinstance(value, list):
@@ -167,6 +172,7 @@ def command(
     is_file: bool,
     device: str,
     resume: bool = False,
+    card: str = "",
 ) -> str:
     """The command line of a training; `helpers` has one list of paths for each helping contrast."""
     if any(not path for path in [*targets, *(p for group in helpers for p in group)]):
@@ -177,6 +183,7 @@ def command(
     for group in helpers:
         parts += ["--aux", *group]
     parts += ["--config" if is_file else "--preset", recipe]
+    parts += ["--card", card] if card else []
     parts += ["--device", device] if device != "auto" else []
     parts += ["--resume"] if resume else []
     return shlex.join(parts)

@@ -203,7 +203,8 @@ def test_contrasts_are_matched_and_copied_as_a_command(bench, models, tmp_path):
     line = qt.QApplication.clipboard().text()
     assert line.startswith("c2s train --data") and "p1_T1W.nrrd" in line and "p2" not in line and "--aux" in line
     assert config.load(models / "pair.yaml") == widget.panel.recipe.config()
-    (models / "pair.yaml").unlink()
+    for path in models.glob("pair*.yaml"):
+        path.unlink()
 
     ui.scanTable.item(1, 0).setCheckState(qt.Qt.Unchecked)
     bench.process_events()
@@ -242,6 +243,74 @@ def test_models_are_exported_imported_and_removed(bench, models, tmp_path):
     with bench.answer_dialogs(lambda dialog: qt.QMessageBox.Ok):
         bench.click(ui.removeButton)
     assert ui.ownBox.findData("shared") < 0 and not (models / "shared.safetensors").exists()
+
+
+def test_what_is_imported_is_whole_and_what_is_exported_replaces_nothing(bench, models, tmp_path):
+    widget = open_train(bench)
+    ui = widget.ui
+
+    def bring(path: Path) -> str:
+        ui.importPathEdit.setCurrentPath(str(path))
+        bench.click(ui.importButton)
+        return ui.statusLabel.text
+
+    content = (models / "tiny.safetensors").read_bytes()
+    damaged = tmp_path / "damaged.safetensors"
+    damaged.write_bytes(content[:-100] + bytes([content[-100] ^ 255]) + content[-99:])
+    assert "edited or damaged" in bring(damaged) and not (models / "damaged.safetensors").exists()
+    shutil.copy(models / "tiny.safetensors", tmp_path / "begun.safetensors")
+    (models / "begun.training").mkdir()
+    assert "There is a training &#x27;begun&#x27; already" in bring(tmp_path / "begun.safetensors")
+    assert not (models / "begun.safetensors").exists()
+    (models / "begun.training").rmdir()
+    shutil.copy(models / "tiny.safetensors", tmp_path / "Tiny.safetensors")
+    assert "There is a model named" in bring(tmp_path / "Tiny.safetensors")
+
+    ui.ownBox.setCurrentIndex(ui.ownBox.findData("tiny"))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "tiny.part").write_text("a user's own")
+    ui.exportPathEdit.setCurrentPath(str(tmp_path / "out"))
+    bench.click(ui.exportButton)
+    assert "Exported to" in ui.statusLabel.text
+    assert {path.name: path.stat().st_size for path in (tmp_path / "out").iterdir()} == {
+        "tiny.part": 12,
+        "tiny.safetensors": len(content),
+    }
+    shutil.copy(damaged, models / "damaged.safetensors")
+    widget.panel.train.models.fill("damaged")
+    ui.exportPathEdit.setCurrentPath(str(tmp_path / "out"))
+    bench.click(ui.exportButton)
+    (models / "damaged.safetensors").unlink()
+    assert "edited or damaged" in ui.statusLabel.text and not (tmp_path / "out" / "damaged.safetensors").exists()
+
+
+def test_a_copied_command_replaces_nothing_and_has_the_card(bench, models, tmp_path):
+    import shlex
+
+    import qt
+
+    from C2SCore import cardedit, config
+    from C2SCore.cli import build_parser
+
+    widget = open_train(bench, "mine")
+    ui = widget.ui
+    read_folder(bench, widget, sessions(tmp_path / "scans"))
+    own = tmp_path / "out" / "mine.yaml"
+    own.parent.mkdir()
+    own.write_text("# my long comment\nnetwork: small\n")
+    ui.outputFolderEdit.setCurrentPath(str(own.parent))
+    ui.anatomyEdit.setText("knee: “left”")
+    ui.licenceEdit.setText("CC0")
+    bench.process_events()
+    for _attempt in range(2):  # the second time, the same files serve
+        bench.click(ui.copyButton)
+        options = build_parser().parse_args(shlex.split(qt.QApplication.clipboard().text())[1:])
+        assert options.config == str(own.with_name("mine-2.yaml"))
+        assert config.load(options.config) == widget.panel.recipe.config()
+        words = cardedit.checked(config.read_yaml(options.card), cardedit.GIVEN)
+        assert words == {"anatomy": "knee: “left”", "licence": "CC0", "contrasts": ["T1W"]}
+    assert own.read_text().startswith("# my long comment")
+    assert sorted(path.name for path in own.parent.iterdir()) == ["mine-2.yaml", "mine-card.yaml", "mine.yaml"]
 
 
 def test_a_model_that_another_process_trains_is_not_removed(bench, models):
