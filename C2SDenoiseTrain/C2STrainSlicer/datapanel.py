@@ -124,6 +124,7 @@ class DataPanel:
             if broken:
                 text += " " + _("{number} cannot be used; the note says why.").format(number=broken)
         self.ui.dataLabel.setText(text)
+        self.ui.readButton.setText(_("Stop") if self.inspection.reading else _("Read"))
         problem = self.problem()
         self.ui.matchLabel.setText(problem or (matching.summary(*self.cases(), self.helpers) if usable else ""))
 
@@ -145,14 +146,14 @@ class DataPanel:
             self._parameters.dataFolder = path
 
     def _on_read(self) -> None:
-        if self.inspection.busy:
-            self.inspection.stop()
+        if self.inspection.reading:
+            self.inspection.stop_folder()
             return
 
         def act() -> None:
             self._prepare()
             self.inspection.folder(self._parameters.dataFolder)
-            self.ui.readButton.setText(_("Stop"))
+            self.table.remove(lambda row: not row.path or Path(row.path.partition("::")[0]).exists())
             self.update()
 
         self._act(act)
@@ -198,7 +199,6 @@ class DataPanel:
 
     def _inspected(self, problem: str) -> None:
         self._text = ""
-        self.ui.readButton.setText(_("Read"))
         if not problem:
             self._read()
         self.update()

@@ -42,6 +42,7 @@ class Inspection:
         self._worker = job.shared(WORKER)
         self._folder: tempfile.TemporaryDirectory | None = None
         self._tasks: list[job.Task] = []
+        self._reading: job.Task | None = None  # that of a folder
         self._waiting = 0
         self._queued: set[str] = set()  # volumes that wait for their turn, or are being read
         self._saving: dict[str, Pieces] = {}  # those that are being written for the worker
@@ -50,11 +51,21 @@ class Inspection:
     def busy(self) -> bool:
         return self._waiting > 0
 
+    @property
+    def reading(self) -> bool:
+        """Whether a folder is being read."""
+        return self._reading is not None and not self._reading.finished
+
     def folder(self, path: str) -> None:
         """All scans in a folder and below."""
         if not Path(path).is_dir():
             raise UserError(f"{path or 'Nothing'} is not a folder; scans are looked for in a folder. Choose one.")
-        self._submit(path, lambda found: scans.row_of(found, path))
+        self._reading = self._submit(path, lambda found: scans.row_of(found, path))
+
+    def stop_folder(self) -> None:
+        """Give up the folder that is being read; volumes that wait are still looked at."""
+        if self._reading is not None:
+            self._reading.cancel()
 
     def nodes(self, identifiers: Sequence[str]) -> None:
         """Volumes of the scene, each written to a temporary file first, one at each turn of the event loop."""
@@ -78,7 +89,7 @@ class Inspection:
         def saved() -> None:
             del self._saving[identifier]
             self._waiting -= 1
-            self._submit(str(path), row)
+            self._submit(str(path), row, identifier)
 
         def failed(error: Exception) -> None:
             del self._saving[identifier]
@@ -93,7 +104,9 @@ class Inspection:
         if not self.busy:
             self._on_end("")
 
-    def _submit(self, path: str, make: Callable[[events.Inspected], Row]) -> None:
+    def _submit(self, path: str, make: Callable[[events.Inspected], Row], identifier: str = "") -> job.Task:
+        """`identifier`: of a volume; without, it is a folder."""
+
         def received(message: events.Message) -> None:
             if isinstance(message, events.Inspected):
                 self._on_row(make(message))
@@ -102,16 +115,16 @@ class Inspection:
 
         def ended(ending: events.Message) -> None:
             self._waiting -= 1
-            if not isinstance(ending, events.Done):
-                self._queued.clear()
+            self._queued.discard(identifier)
             text = f"{ending.message} {ending.advice}".strip() if isinstance(ending, events.Failed) else ""
-            if text or not self.busy:
+            if text or not self.busy or not identifier:
                 self._on_end(text)
 
         self._waiting += 1
         order = events.InspectJob(job.new_id(), (path,), self._place(), str(measured()))
         self._tasks = [task for task in self._tasks if not task.finished]
         self._tasks.append(self._worker.submit(order, received, ended))
+        return self._tasks[-1]
 
     def _place(self) -> str:
         """A folder for thumbnails and volumes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scenes import add_volume, phantom
-from trainscenes import SHAPE, open_train, sessions
+from trainscenes import SHAPE, open_train, read_folder, sessions
 
 
 def until_read(bench, widget) -> None:
@@ -54,3 +54,33 @@ def test_a_volume_that_is_unticked_while_it_is_read_is_left_out(bench, models):
     tick(widget, dropped)
     until_read(bench, widget)
     assert texts(widget) == ["kept", "dropped"]
+
+
+def test_the_button_reads_a_folder_while_volumes_are_looked_at(bench, models, tmp_path):
+    """It says what it does; to stop a folder leaves the volumes alone."""
+    widget = open_train(bench, "both")
+    ui = widget.ui
+    volume = add_volume("volume")
+    tick(widget, volume)
+    ui.dataFolderEdit.setCurrentPath(str(sessions(tmp_path)))
+    assert widget.panel.data.inspection.busy and ui.readButton.text == "Read"
+    bench.click(ui.readButton)
+    assert ui.readButton.text == "Stop"
+    until_read(bench, widget)
+    assert ui.readButton.text == "Read" and sorted(texts(widget)) == ["p1_T1W", "p2_T1W", "volume"]
+    bench.click(ui.clearButton)
+    ui.dataFolderEdit.setCurrentPath(str(sessions(tmp_path / "many", count=40)))
+    bench.click(ui.readButton)
+    tick(widget, volume)
+    bench.click(ui.readButton)
+    until_read(bench, widget)
+    assert ui.readButton.text == "Read" and "volume" in texts(widget) and len(texts(widget)) < 41
+
+
+def test_rows_of_deleted_files_go_when_a_folder_is_read_again(bench, models, tmp_path):
+    widget = open_train(bench, "again")
+    folder = sessions(tmp_path, count=3)
+    read_folder(bench, widget, folder)
+    (folder / "p2_T1W.nrrd").unlink()
+    read_folder(bench, widget, folder)
+    assert texts(widget) == ["p1_T1W", "p3_T1W"] and "Ready to train on 2 scans" in widget.ui.statusLabel.text
