@@ -44,6 +44,9 @@ class DataPanel:
         self.table = ScanTable(ui.scanTable, self._edited)
         self.inspection = Inspection(self._row_found, self._progressed, self._inspected)
         self._text = ""
+        self._matched: tuple[tuple[Any, ...], tuple[list[Case], list[str]]] | None = (
+            None  # what was asked, and answered
+        )
         ui.volumeSelector.checkedNodesChanged.connect(self._on_volumes)
         ui.readButton.clicked.connect(self._on_read)
         ui.clearButton.clicked.connect(self._on_clear)
@@ -91,7 +94,10 @@ class DataPanel:
     def cases(self) -> tuple[list[Case], list[str]]:
         """Cases of the present choices, and lines on what is left out; `UserError` for a pattern that cannot work."""
         p = self._parameters
-        return matching.match(self.rows, p.target, self.helpers, p.pattern.strip())
+        question = (self.table.version, p.target, self.helpers, p.pattern.strip())
+        if self._matched is None or self._matched[0] != question:  # asked often, and long for thousands of scans
+            self._matched = (question, matching.match(self.rows, *question[1:]))
+        return self._matched[1]
 
     def update(self) -> None:
         """Bring contrasts, matches and summary up to date."""

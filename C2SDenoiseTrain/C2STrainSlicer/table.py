@@ -24,11 +24,15 @@ NAME, CONTRAST, GROUP = 0, 1, 4
 
 
 class ScanTable:
-    """Rows in a QTableWidget; `on_change` is called when the user changes one. Choices are kept in `edits` (JSON)."""
+    """Rows in a QTableWidget; `on_change` is called when the user changes one. Choices are kept in `edits` (JSON).
+
+    `version` counts the changes of the rows.
+    """
 
     def __init__(self, widget: Any, on_change: Callable[[], None]) -> None:
         self.widget, self._on_change = widget, on_change
         self.rows: list[Row] = []
+        self.version = 0
         self._edits: dict[str, dict[str, Any]] = {}
         self._filling = False
         widget.setColumnCount(len(COLUMNS))
@@ -55,6 +59,7 @@ class ScanTable:
         for name, value in self._edits.get(row.key, {}).items():
             if name in ("contrast", "group", "included"):
                 setattr(row, name, value)
+        self.version += 1
         keys = [known.key for known in self.rows]
         number = keys.index(row.key) if row.key in keys else len(self.rows)
         if number == len(self.rows):
@@ -68,6 +73,7 @@ class ScanTable:
         """Contrasts as a name pattern says, but for those that the user has changed."""
         free = [row for row in self.rows if "contrast" not in self._edits.get(row.key, {})]
         changed = {id(row) for row in matching.name_contrasts(free, pattern)}
+        self.version += bool(changed)
         self._filling = True
         for number, row in enumerate(self.rows):
             if id(row) in changed:
@@ -79,6 +85,7 @@ class ScanTable:
         """Take out the rows that `keep` does not want."""
         for number in reversed(range(len(self.rows))):
             if not keep(self.rows[number]):
+                self.version += 1
                 del self.rows[number]
                 self.widget.removeRow(number)
 
@@ -114,6 +121,7 @@ class ScanTable:
     def _changed(self, item: Any) -> None:
         if self._filling or not 0 <= item.row() < len(self.rows):
             return
+        self.version += 1
         row, column = self.rows[item.row()], item.column()
         kept = self._edits.setdefault(row.key, {})
         if column == NAME:

@@ -84,3 +84,25 @@ def test_rows_of_deleted_files_go_when_a_folder_is_read_again(bench, models, tmp
     (folder / "p2_T1W.nrrd").unlink()
     read_folder(bench, widget, folder)
     assert texts(widget) == ["p1_T1W", "p3_T1W"] and "Ready to train on 2 scans" in widget.ui.statusLabel.text
+
+
+def test_cases_are_matched_once_for_each_change(bench, models, monkeypatch):
+    """With thousands of scans it takes a while: not at every letter that is typed somewhere."""
+    widget = open_train(bench, "many")
+    from C2STrainSlicer import matching
+    from C2STrainSlicer.scans import Row
+
+    data, ui, match, calls = widget.panel.data, widget.ui, matching.match, []
+    for name in ("p1_T1W", "p1_FLAIR", "p2_T1W", "p2_FLAIR"):
+        data.table.add(Row(name, f"/data/{name}.nrrd", shape=(9, 8, 8), snr=9.0, contrast=name[3:]))
+    data.update()
+    monkeypatch.setattr(matching, "match", lambda *given: calls.append(given) or match(*given))
+    ui.descriptionEdit.setText("a")
+    bench.process_events()
+    assert calls == []
+    ui.targetBox.setCurrentIndex(ui.targetBox.findData("T1W"))
+    bench.process_events()
+    assert len(calls) == 1 and "2 scans to train on" in ui.matchLabel.text
+    ui.scanTable.item(2, 1).setText("FLAIR")
+    bench.process_events()
+    assert len(calls) == 2 and "1 scan to train on" in ui.matchLabel.text
