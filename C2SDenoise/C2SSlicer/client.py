@@ -110,9 +110,11 @@ class Worker:
         self._command = command
         self.on_busy, self.on_log = on_busy, on_log
         self.log: collections.deque[str] = collections.deque(maxlen=LOG_LINES)
+        self._errors: collections.deque[str] = collections.deque(maxlen=LOG_LINES)  # of it, what came by standard error
         self.started: events.Started | None = None
         self._process: processes.Process | None = None
-        self._queue: queue.SimpleQueue = queue.SimpleQueue()  # (process, message), or (process, exit code) at its end
+        # (process, message), (process, line of standard error), or (process, exit code) at its end
+        self._queue: queue.SimpleQueue = queue.SimpleQueue()
         self._tasks: dict[str, Task] = {}  # unfinished ones, oldest first: the oldest is the one that runs
         self._later: collections.deque[Callable[[], None]] = collections.deque()
 
@@ -181,6 +183,9 @@ class Worker:
                 continue  # a process that was given up
             if isinstance(item, int):
                 self._died(item)
+            elif isinstance(item, str):
+                self._errors.append(item)
+                self._note(item)
             else:
                 self._received(item)
         now = time.monotonic()
@@ -220,6 +225,7 @@ class Worker:
             return
         self.started = None
         self.log.clear()
+        self._errors.clear()
         self._process = processes.Process(self._line())
         log = threading.Thread(target=self._read_log, args=(self._process,), daemon=True)
         log.start()
@@ -243,16 +249,19 @@ class Worker:
     def _read_log(self, process: processes.Process) -> None:
         with process.stderr:
             for line in process.stderr:
-                self._queue.put((process, events.Log(line.decode("utf-8", errors="replace").rstrip("\r\n"))))
+                self._queue.put((process, line.decode("utf-8", errors="replace").rstrip("\r\n")))
+
+    def _note(self, text: str) -> None:
+        self.log.append(text)
+        if self.on_log:
+            self.on_log(text)
 
     def _received(self, message: events.Message) -> None:
         if isinstance(message, events.Started):
             self.started = message
             return
         if isinstance(message, events.Log) and message.job not in self._tasks:
-            self.log.append(message.text)
-            if self.on_log:
-                self.on_log(message.text)
+            self._note(message.text)
             return
         task = self._tasks.get(getattr(message, "job", ""))
         if task is None:
@@ -278,8 +287,9 @@ class Worker:
         lost = waiting if never_started else waiting[:1]
         last = [line for line in self.log if line.strip()][-30:]
         message = f"The {self._program} stopped unexpectedly ({processes.describe_exit(code, last)})."
-        words = [line for line in last if processes.LAUNCHER_CRASH not in line]
-        if words:
+        # Not its messages: a note that it gave long before is no last word.
+        words = [line for line in self._errors if line.strip() and processes.LAUNCHER_CRASH not in line]
+        if words and code not in processes.KILLED:
             message += f" Its last line was: {words[-1]}"
         advice = processes.advice_for_exit(code, last)
         for task in lost:

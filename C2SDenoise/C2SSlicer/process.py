@@ -19,6 +19,7 @@ from pathlib import Path
 
 from C2SCore import events
 
+KILLED = (-9, 137)  # exit codes of a process that another has killed: it had no time for a last word
 LAUNCHER_CRASH = "exit abnormally"  # in the line of Slicer's launcher about an interpreter that crashed or was killed
 
 
@@ -107,7 +108,7 @@ def describe_exit(code: int, last: Sequence[str] = ()) -> str:
 
 def advice_for_exit(code: int, last: Sequence[str] = ()) -> str:
     """What to do about it: a kill from outside is nearly always the system short of memory."""
-    if code in (-9, 137):
+    if code in KILLED:
         return "The memory probably did not suffice: close other programs or crop the volume, then apply again."
     if said_by_launcher(code, last):
         return "Perhaps the memory did not suffice: close other programs or crop the volume, then apply again."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -259,10 +260,12 @@ def progress_text(training: Training) -> str:
 def failure_text(training: Training) -> str:
     """What happened; where something was saved, the way on is Resume."""
     failure = training.failure
-    if training.plan.resumable:
-        return f"{failure.message} " + _("Resume goes on from what was saved last.")
-    advice = failure.advice.replace("Apply again", "Start again").replace("apply again", "start again")
-    return f"{failure.message} {advice}".strip()
+    if not training.plan.resumable:
+        advice = failure.advice.replace("Apply again", "Start again").replace("apply again", "start again")
+        return f"{failure.message} {advice}".strip()
+    advice = re.sub(",? or crop the volume", "", failure.advice)  # its scans are those that it has
+    advice = re.sub("(apply|start) again", "resume", advice).replace("Apply again", "Resume")
+    return " ".join(filter(None, [failure.message, advice, _("Resume goes on from what was saved last.")]))
 
 
 def _end_text(training: Training) -> str:

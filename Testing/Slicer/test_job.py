@@ -26,6 +26,10 @@ def denoise(job, ctx):
     if job.model == "crash":
         print("Fehler: Gerät fällt aus", flush=True)
         os.abort()
+    if job.model == "noted":
+        ctx.send(events.Log("Only 4 slices. Add scans."))
+        time.sleep(0.2)
+        os.abort()
     if job.model == "talkative":
         for number in range(500):
             print("line", number, flush=True)
@@ -266,6 +270,13 @@ def test_killed_from_outside_blames_the_memory(worker):
     failed = task.wait(20)
     assert "SIGKILL" in failed.message or "crashed or was killed" in failed.message
     assert "memory" in failed.advice and "exit abnormally" not in failed.message
+
+
+def test_a_note_of_before_is_no_last_word(worker):
+    """What the process has sent as a message is in the log; only standard error tells of an end."""
+    failed = worker.submit(denoise(model="noted")).wait(20)
+    assert "stopped unexpectedly" in failed.message and "last line" not in failed.message
+    assert "Add scans" in failed.traceback and "Add scans" in worker.log[0]
 
 
 def test_an_old_crash_is_not_told_again(worker):

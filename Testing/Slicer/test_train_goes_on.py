@@ -88,7 +88,11 @@ def test_killed_moved_and_resumed(bench, models, tmp_path):
     until_points(bench, training, 4)
     os.kill(worker().started.pid, signal.SIGKILL)
     until_end(bench, training, "failed")
-    assert "stopped unexpectedly" in widget.ui.statusLabel.text
+    said = widget.ui.statusLabel.text
+    assert (
+        "stopped unexpectedly" in said and "memory probably did not suffice: close other programs, then resume" in said
+    )
+    assert "Resume goes on from what was saved last" in said and "Only 4 slices" not in said  # a note, and no cause
     reached = training.history[-1]["step"]
     bench.exit(widget)
     bench.enter(widget)
