@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,15 @@ def cases_of(
     if isinstance(given, (str, Path)) and Path(given).is_dir():
         rows = _looked_at(str(given))
         matching.name_contrasts(rows, pattern)
-        cases, missing = matching.match(rows, target, tuple(auxiliary), pattern)
+        kinds = matching.contrasts(rows)
+        broken = [f"{row.text}: {row.problem}" for row in rows if row.problem]
+        target = _known(target, kinds, given, broken) if target else ""
+        auxiliary = [_known(name, kinds, given, broken) for name in auxiliary]
+        cases, missing = matching.match(rows, target, auxiliary, pattern)
         if not cases:
-            raise UserError(f"There is no scan to train on in {given}. {' '.join(missing[:5])}".strip())
+            raise UserError(f"There is no scan to train on in {given}. {' '.join([*missing, *broken][:5])}".strip())
+        for line in [*broken, *missing]:
+            logging.warning("C2S Train, left out: %s", line)
         kinds = [target] if target else matching.contrasts([case.target for case in cases])
         return plan_cases(cases), {"contrasts": kinds, "auxiliary": list(auxiliary)}
     targets = _items(given)
@@ -41,6 +48,19 @@ def cases_of(
     cases = [matching.Case(row.text, row, tuple(_row(group[n]) for group in groups)) for n, row in enumerate(rows)]
     helpers = [contrasts.guess(_row(group[0]).text) or f"contrast {n + 2}" for n, group in enumerate(groups)]
     return plan_cases(cases), {"contrasts": matching.contrasts(rows), "auxiliary": helpers}
+
+
+def _known(name: str, kinds: Sequence[str], folder: Any, broken: Sequence[str]) -> str:
+    """A contrast as the scans have it, whose names are in capitals as far as they were guessed."""
+    found = next((kind for kind in kinds if kind.casefold() == str(name).strip().casefold()), None)
+    if found is None:
+        there = f"there are {', '.join(kinds)}" if kinds else "the names say none"
+        more = f" Not usable: {' '.join(broken[:3])}" if broken else ""
+        raise UserError(
+            f"There is no scan of the contrast {name!r} in {folder}; {there}. Give one that there is, or the pattern "
+            f"of the names, such as {{case}}_{{contrast}}.{more}"
+        )
+    return found
 
 
 def _items(given: Any) -> list[Any]:

@@ -396,3 +396,30 @@ def test_a_script_trains_a_folder_without_a_window(headless_bench, models, tmp_p
             [add_volume("flat T1", np.full((3, 40, 40), 7, np.float32))], str(tmp_path / "f.safetensors"), config=FEW
         )
     assert not (tmp_path / "f.training").exists()
+
+
+def test_a_script_is_told_what_there_is_and_what_is_left_out(headless_bench, models, tmp_path, caplog):
+    headless_bench.load_module(MODULE)
+    from C2SDenoiseTrain import C2SDenoiseTrainLogic
+
+    logic = C2SDenoiseTrainLogic()
+    folder = sessions(tmp_path / "in", ("T1w", "FLAIR"), count=3)
+    (folder / "p2_FLAIR.nrrd").unlink()
+    (folder / "p3_T1w.nrrd").write_text("garbage")
+    for target, auxiliary in (("PD", ()), ("T1w", ("PD",))):
+        with pytest.raises(ValueError, match=r"no scan of the contrast 'PD' .* there are FLAIR, T1W"):
+            logic.train(str(folder), str(tmp_path / "x.safetensors"), config=FEW, target=target, auxiliary=auxiliary)
+    out = str(tmp_path / "told.safetensors")
+    caplog.clear()
+    done = logic.train(str(folder), out, config=FEW, target="t1w", auxiliary=("flair",), report=False)
+    card = read_card(done.plan.out)
+    assert (card.trained_on, card.contrasts, card.auxiliary) == (("p1_T1w",), ("T1W",), ("FLAIR",))
+    assert "p2 lacks FLAIR" in caplog.text and "left out: p3_T1w: " in caplog.text
+    for path in folder.glob("p[12]_T1w.nrrd"):
+        path.unlink()
+    with pytest.raises(ValueError, match=r"no scan .* there are FLAIR\. .* Not usable: p3_T1w"):
+        logic.train(str(folder), str(tmp_path / "x.safetensors"), config=FEW, target="T1W")
+    for path in folder.glob("*_FLAIR.nrrd"):
+        path.unlink()
+    with pytest.raises(ValueError, match=r"There is no scan to train on .* p3_T1w: "):
+        logic.train(str(folder), str(tmp_path / "x.safetensors"), config=FEW)
