@@ -147,8 +147,8 @@ class C2SDenoiseTrainLogic(ScriptedLoadableModuleLogic):
         outputModel : a name, which puts the model among the user's own, or a path ending with .safetensors.
         preset : the recipe: "quick", "standard" or "paper".
         config : settings over it, by dotted name (``{"loss.alpha": -1}``), or the path of a YAML file in its place.
-        target, pattern : for a folder, the contrast to learn, and how names are made (see `matching.match`); what is left
-            out is told by `logging.warning`.
+        target, pattern : for a folder, the contrast to learn, and how names are made (see `matching.match`); what is
+            left out is told by `logging.warning`.
         auxiliary : for a folder, the contrasts that help; for lists, one list of the same length for each of them.
         minutes : time budget; 0 leaves the recipe's.
         initial : model to start from, "none", or empty for what the recipe says.

@@ -77,11 +77,17 @@ def output_name(path: str | Path, dicom: bool = False) -> str:
     return name if dicom else name + (suffix if suffix in WRITABLE else ".nrrd")
 
 
-def plan(inputs: Sequence[str | Path], folder: str | Path, template: ScanJob) -> list[ScanJob]:
+def plan(
+    inputs: Sequence[str | Path],
+    folder: str | Path,
+    template: ScanJob,
+    left_out: list[tuple[Path, str]] | None = None,
+) -> list[ScanJob]:
     """One job per scan in `inputs` (scans, and folders that are searched); the output tree mirrors that of the folders.
 
-    A scan that is met twice is done once, and what an earlier batch wrote to `folder` is no scan. Raises `UserError` if
-    nothing is found, two scans would be written to one file, or an output would replace an input.
+    A scan that is met twice is done once, and what a batch wrote is no scan. `left_out` receives what was found and is
+    none, with the reason. Raises `UserError` if nothing is found, two scans would be written to one file, or an output
+    would replace an input.
     """
     if not str(folder):
         raise UserError("The output folder has no name. Name a folder.")
@@ -89,10 +95,12 @@ def plan(inputs: Sequence[str | Path], folder: str | Path, template: ScanJob) ->
         raise UserError("An input has no name (an empty variable?). Name a scan or a folder.")
     folder = Path(folder)
     found: dict[str, tuple[Path, Path]] = {}  # scan, folder of its output
-    for path, inside in _scans(inputs, folder):
+    left_out = [] if left_out is None else left_out
+    for path, inside in _scans(inputs, folder, left_out):
         found.setdefault(resolved_scan(path), (path, folder / inside))
     if not found:
-        raise UserError(f"No scan was found in {', '.join(map(str, inputs))}; one is needed. Check the paths.")
+        beside = "".join(f" ({path}: {reason})" for path, reason in left_out[:1])
+        raise UserError(f"No scan was found in {', '.join(map(str, inputs))}{beside}; one is needed. Check the paths.")
     jobs = [
         dataclasses.replace(template, scan=str(path), output=str(output), dicom=_as_dicom(path, template))
         for path, output in _with_outputs(list(found.values()), template)
@@ -101,7 +109,7 @@ def plan(inputs: Sequence[str | Path], folder: str | Path, template: ScanJob) ->
     return jobs
 
 
-def _scans(inputs: Sequence[str | Path], folder: Path) -> Iterator[tuple[Path, Path]]:
+def _scans(inputs: Sequence[str | Path], folder: Path, left_out: list[tuple[Path, str]]) -> Iterator[tuple[Path, Path]]:
     """Every scan, with its place in the folder in which it was found; what any batch wrote, to `folder` or where its
     record is met on the way, is no scan.
     """
@@ -118,7 +126,7 @@ def _scans(inputs: Sequence[str | Path], folder: Path) -> Iterator[tuple[Path, P
         if not entry.is_dir():
             yield entry, Path()
             continue
-        for path in files.find_scans(entry):
+        for path in files.find_scans(entry, left_out):
             place = files.split_part(path)[0]
             if not written(resolved_scan(path), place, entry):
                 yield path, Path() if place == entry else place.parent.relative_to(entry)

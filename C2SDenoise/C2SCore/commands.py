@@ -151,7 +151,10 @@ def batch(options: argparse.Namespace) -> int:
     from C2SCore.device import choose_device
 
     choose_device(options.device)
-    jobs = batches.plan(options.inputs, options.output, _template(options))
+    passed: list[tuple[Path, str]] = []
+    jobs = batches.plan(options.inputs, options.output, _template(options), passed)
+    for path, reason in passed:
+        _say(f"left out: {path}: {reason}")
 
     def listen(record: Record, done: int, total: int) -> None:
         if not options.quiet:
@@ -168,12 +171,12 @@ def batch(options: argparse.Namespace) -> int:
         listen=listen,
     )
     failed = [r for r in records if r.state == batches.FAILED]
-    left_out = sum(r.state == batches.LEFT_OUT for r in records)
+    left_out = [r for r in records if r.state == batches.LEFT_OUT]
     if options.json:
         _print_json([dataclasses.asdict(r) for r in records])
     else:
-        total = len(records) - left_out
-        beside = f", {left_out} left out" if left_out else ""
+        total = len(records) - len(left_out)
+        beside = f", {len(left_out) + len(passed)} left out" if left_out or passed else ""
         print(f"{total - len(failed)} of {total} scans denoised{beside}; record: {options.output}/batch.csv")
     if options.quiet:
         for record in failed:

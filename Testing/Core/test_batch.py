@@ -14,7 +14,7 @@ import SimpleITK as sitk
 from dying import die_on_second, prepare_nothing
 from phantom import make_scan
 from test_cli import c2s
-from test_dicom import write_slice
+from test_dicom import set_class, write_slice
 
 from C2SCore import batch, files, scanjob
 from C2SCore.errors import UserError
@@ -263,6 +263,18 @@ def test_masks_and_labels_are_left_out_and_are_no_failure(tmp_path, model_file, 
     assert sorted(p.name for p in out.iterdir()) == ["batch.csv", "batch.json", "t1.nii.gz"]
     assert c2s("denoise", place / "t1_mask.nii.gz", "-o", out / "x.nii.gz", "--model", model_file) == 1
     assert "mask or a label map" in capsys.readouterr().err and not (out / "x.nii.gz").exists()
+
+
+def test_dicom_that_is_no_mr_image_is_left_out_and_said(tmp_path, model_file, capsys):
+    files.write(make_scan(0), tmp_path / "in" / "t1.nii.gz")
+    write_slice(tmp_path / "in" / "dose" / "1.dcm", np.ones((6, 8)), (0, 0, 0), 1)
+    set_class(tmp_path / "in" / "dose" / "1.dcm", "1.2.840.10008.5.1.4.1.1.481.2")
+    out = tmp_path / "out"
+    assert c2s("batch", tmp_path / "in", "-o", out, "--model", model_file, "--device", "cpu") == 0
+    said = capsys.readouterr()
+    assert "1 of 1 scans denoised, 1 left out" in said.out and f"left out: {tmp_path / 'in' / 'dose'}" in said.err
+    assert c2s("batch", tmp_path / "in" / "dose", "-o", out, "--model", model_file) == 2
+    assert "no MR image" in capsys.readouterr().err
 
 
 def test_a_series_and_a_file_of_one_name_have_results_of_their_own(tmp_path):
