@@ -26,6 +26,21 @@ def owner(folder: Path) -> int | None:
     return runlock.holder(folder / LOCK)
 
 
+def check_free(out: Path, resume: bool) -> None:
+    """Raise `UserError` where a training would overwrite a model that it does not go on with, or another's state."""
+    state = run_folder(out) / STATE
+    if not resume and (state.exists() or out.exists()):
+        raise UserError(
+            f"{out} or its training exists already; a new training would overwrite it. Resume it, "
+            "or choose another name."
+        )
+    if resume and out.exists() and not state.exists():
+        raise UserError(
+            f"{out} is a model without a training to resume ({state} is missing); a new training would overwrite it. "
+            "Choose another name, and start from this model if you like (--initial)."
+        )
+
+
 class RunFolder:
     """Context that owns the folder: a second training into it is refused while this one lives, wherever it runs; after
     a dead one, the folder is free.
@@ -40,11 +55,7 @@ class RunFolder:
         other = owner(self.path)
         if other is not None:
             raise UserError(_taken(other, self.path))
-        if not resume and (self.state.exists() or out.exists()):
-            raise UserError(
-                f"{out} or its training exists already; a new training would overwrite it. Resume it, "
-                "or choose another name."
-            )
+        check_free(out, resume)
 
     def __enter__(self) -> RunFolder:
         try:

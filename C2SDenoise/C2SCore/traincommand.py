@@ -17,7 +17,7 @@ from C2SCore import card, cardedit, config, contrasts, events, files, recorded
 from C2SCore.config import TrainConfig
 from C2SCore.errors import Cancelled, UserError
 from C2SCore.guidance import counted
-from C2SCore.runfolder import RECORD, run_folder
+from C2SCore.runfolder import RECORD, check_free, run_folder
 from C2SCore.terminal import Reporter
 from C2SCore.trainrecord import Record
 from C2SCore.writing import check_writable
@@ -33,6 +33,8 @@ def run(options: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
     facts = card_facts(options)
     out = model_path(options.out).absolute()
     check_writable(out)
+    if options.resume:  # a model without its training needs no scans to be refused
+        check_free(out, resume=True)
     known = options.resume and (run_folder(out) / RECORD).is_file()
     record = _resumed(options, out) if known else _begun(options, out)
     if options.minutes is not None:

@@ -329,6 +329,15 @@ def test_c2s_train_resumes_what_slicer_began(tmp_path: Path, capsys) -> None:
     assert "no training 'never' to resume" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("scans", [True, False])
+def test_an_imported_model_is_not_resumed(scans: bool, tmp_path: Path, model_file: Path, capsys) -> None:
+    target, out = write(tmp_path / "a.nrrd", voxels()), Path(shutil.copy(model_file, tmp_path / "m.safetensors"))
+    line = ["--data", target, "--config", recipe(tmp_path, steps=4)] if scans else []
+    assert c2s("--resume", "--out", out, *line) == 2
+    assert "is a model without a training to resume" in capsys.readouterr().err
+    assert out.read_bytes() == model_file.read_bytes() and not run_folder(out).exists()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_cluster_whose_time_is_up_and_ctrl_c_end_it_well(number: signal.Signals, capsys) -> None:
     before = signal.getsignal(number)

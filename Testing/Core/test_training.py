@@ -319,6 +319,17 @@ def test_an_existing_model_is_not_overwritten(tmp_path: Path) -> None:
     assert out.read_bytes() == b"precious"
 
 
+def test_resuming_without_a_state_overwrites_no_model_and_begins_where_there_is_none(tmp_path: Path) -> None:
+    out = tmp_path / "m.safetensors"
+    train(_cases(), TINY.replace(steps=1), out, resume=True)
+    before = out.read_bytes()
+    (run_folder(out) / "state.safetensors").unlink()
+    left = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError, match=r"is a model without a training to resume.*Choose another name"):
+        train(_cases(), TINY, out, resume=True)
+    assert out.read_bytes() == before and sorted(tmp_path.rglob("*")) == left
+
+
 def test_resume_refuses_another_recipe_but_takes_a_longer_budget(tmp_path: Path) -> None:
     out = tmp_path / "m.safetensors"
     train(_cases(), TINY, out)
