@@ -13,10 +13,16 @@ _SAME = {"t1w": "t1", "t2w": "t2", "pdw": "pd"}
 
 def find(name: str) -> re.Match[str] | None:
     """Where a name speaks of its contrast (group 1), and the two digits of a repetition after it (group 2), as in
-    T201; FLAIR goes before a T2 beside it.
+    T201; FLAIR goes before a T2 beside it, and the name of a file before those of its folders (PD may be a disease).
     """
-    found = list(_CONTRAST.finditer(name))
-    return min(found, key=lambda match: match.group(1).lower() not in _SPECIFIC, default=None)
+    last = _last(name)
+    found = _CONTRAST.finditer(name)
+    return min(found, key=lambda match: (match.start() < last, match.group(1).lower() not in _SPECIFIC), default=None)
+
+
+def _last(name: str) -> int:
+    """Where the last part of a path begins."""
+    return max(name.rfind("/"), name.rfind("\\")) + 1
 
 
 def guess(name: str) -> str:

@@ -32,6 +32,10 @@ def test_order_by_name(names: list[str], wanted: list[str], order: list[int] | N
         ("T2_FLAIR", "FLAIR"),
         ("scan7.nii", ""),
         ("FLAIR", "FLAIR"),
+        ("PD/sub1_T1w", "T1W"),
+        ("PD\\sub1_T2_FLAIR", "FLAIR"),
+        ("FLAIR/sub1_T2", "T2"),
+        ("T1w/sub1", "T1W"),
     ],
 )
 def test_the_contrast_that_a_name_shows(name: str, contrast: str) -> None:
