@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from C2SCore.trainrecord import Record
 from C2SCore.writing import check_writable
 
 PRESET = "standard"  # where the command line names none
+PAIRS = 5  # that a note names
 STAGES = {"prepare": "Measuring scans"}
 
 
@@ -52,7 +53,7 @@ def run(options: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
                 reporter("train (%)", round(100 * message.fraction), 100)
         elif isinstance(message, events.Log):
             reporter.close()
-            print(f"note: {message.text}", file=sys.stderr, flush=True)
+            _note(message.text)
         elif isinstance(message, events.Curve) and not reporter.quiet:
             reporter.close()
             values = ", ".join(f"{k} {v:.4g}" for k, v in message.values.items() if v is not None)
@@ -75,6 +76,10 @@ def run(options: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
     return dataclasses.asdict(made)
 
 
+def _note(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr, flush=True)
+
+
 def _begun(options: argparse.Namespace, out: Path) -> Record:
     """The record of a new training."""
     if not options.data:
@@ -84,7 +89,7 @@ def _begun(options: argparse.Namespace, out: Path) -> Record:
             else "No scan was given; at least one is needed. Name scans or folders with --data."
         )
     names = [contrasts.guess(Path(group[0]).name) or f"contrast {n}" for n, group in enumerate(options.aux, 1)]
-    cases = find_cases(options.data, options.aux)
+    cases = find_cases(options.data, options.aux, _note)
     return Record(out, cases, _recipe(options).to_dict(), {"auxiliary": names} if names else {})
 
 
@@ -140,20 +145,17 @@ def model_path(name: str) -> Path:
     return card.models_folder() / f"{card.check_name(name)}.safetensors"
 
 
-def find_cases(paths: Sequence[str], helping: Sequence[Sequence[str]]) -> list[dict[str, Any]]:
+def find_cases(
+    paths: Sequence[str], helping: Sequence[Sequence[str]], note: Callable[[str], None] = lambda text: None
+) -> list[dict[str, Any]]:
     """One case as in `TrainJob` for every scan, with its further contrasts; nothing is read yet.
 
-    Folders are searched, those of the contrasts too; what is found in one is `optional`. Raises `UserError` where a
-    contrast has another number of scans than the targets.
+    Folders are searched, those of the contrasts too; what is found in one is `optional`, and belongs to the scan of the
+    same case by its name. Raises `UserError` where a contrast has another number of scans than the targets, or names of
+    other cases.
     """
     targets = _scans(paths)
-    others = [_scans(group) for group in helping]
-    for group in others:
-        if len(group) != len(targets):
-            raise UserError(
-                f"{len(targets)} scans were given, and {len(group)} of a further contrast; there must be one for each. "
-                "Give them in the same order, each contrast after its own --aux."
-            )
+    others = [_partners(targets, _scans(group), paths, group, note) for group in helping]
     return [
         {
             "target": target,
@@ -163,6 +165,44 @@ def find_cases(paths: Sequence[str], helping: Sequence[Sequence[str]]) -> list[d
         }
         for n, (target, searched) in enumerate(targets)
     ]
+
+
+def _partners(
+    targets: list[tuple[str, bool]],
+    others: list[tuple[str, bool]],
+    paths: Sequence[str],
+    group: Sequence[str],
+    note: Callable[[str], None],
+) -> list[tuple[str, bool]]:
+    """The scans of a further contrast in the order of the targets, by their names where a search has found them."""
+    if len(others) != len(targets):
+        raise UserError(
+            f"{len(targets)} scans were given, and {len(others)} of a further contrast; there must be one for each. "
+            "Give them in the same order, each contrast after its own --aux."
+        )
+    if not any(searched for _, searched in [*targets, *others]):
+        return others  # named one by one: the order is meant
+    names, candidates = _texts(targets, paths), _texts(others, group)
+    places, sure = contrasts.partners(names, candidates)
+    if not sure:
+        pairs = [f"{name} with {candidates[place]}" for name, place in zip(names, places)]
+        more = f" and {len(pairs) - PAIRS} more" if len(pairs) > PAIRS else ""
+        note(f"The names do not say which scans belong together; their order does: {', '.join(pairs[:PAIRS])}{more}.")
+    return [others[place] for place in places]
+
+
+def _texts(scans: list[tuple[str, bool]], paths: Sequence[str]) -> list[str]:
+    """What the scans are called, below the folder that all were searched for in."""
+    tops = [os.path.abspath(path if Path(path).is_dir() else Path(path).parent) for path in paths]
+    try:
+        top = os.path.commonpath(tops)
+    except ValueError:  # drives of Windows
+        top = ""
+    texts = []
+    for path, _ in scans:
+        file = files.split_part(path)[0]
+        texts.append(contrasts.matching_text(str(file) if file.is_dir() else path, top))  # a series' number is no name
+    return texts
 
 
 def _scans(paths: Sequence[str]) -> list[tuple[str, bool]]:

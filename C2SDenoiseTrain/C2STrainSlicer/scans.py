@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from C2SCore import contrasts, events, guidance
+from C2SCore.contrasts import case_of, matching_text
+from C2SCore.contrasts import repetition as guess_repetition
 
-SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".h5", ".hdf5", ".npy")
+__all__ = ["Row", "case_of", "guess_repetition", "matching_text", "row_of"]
 
 
 @dataclass
@@ -94,32 +94,3 @@ def row_of(found: events.Inspected, folder: str = "", node: str = "", name: str 
         "" if found.problem else case_of(text),
         not found.problem,
     )
-
-
-def matching_text(path: str, folder: str = "") -> str:
-    """The path below `folder`, with forward slashes and without extension; a part of a file (`::`) stays."""
-    file, mark, part = path.partition("::")
-    short = Path(file)
-    if folder and Path(folder) in short.parents:
-        short = short.relative_to(folder)
-    else:
-        short = Path(short.name)
-    text = short.as_posix()
-    for suffix in SUFFIXES:
-        if text.lower().endswith(suffix):
-            text = text[: -len(suffix)]
-            break
-    return text + (f"/{part}" if mark else "")
-
-
-def guess_repetition(text: str) -> str:
-    """The two digits after the contrast, as in T201; empty without."""
-    found = contrasts.find(text)
-    return (found.group(2) or "") if found else ""
-
-
-def case_of(text: str) -> str:
-    """The name without contrast and repetition: what the scans of one session have in common."""
-    found = contrasts.find(text)
-    rest = text if found is None else text[: found.start()] + text[found.end() :]
-    return re.sub(r"[\s_\-./]+", "_", rest).strip("_") or "scan"

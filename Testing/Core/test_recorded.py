@@ -284,6 +284,41 @@ def test_a_folder_is_searched_also_where_it_holds_dicom_files_itself(tmp_path: P
     assert [case["target"] for case in many] == [str(path) for path in files.find_scans(tmp_path / "many")]
 
 
+def test_contrasts_of_a_folder_are_put_together_by_name(tmp_path: Path, capsys) -> None:
+    """Nothing is read, so that empty files do."""
+
+    def empty(folder: str, *names: str) -> str:
+        for name in names:
+            path = tmp_path / folder / f"{name}.nrrd"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"")
+        return str(tmp_path / folder)
+
+    said: list[str] = []
+
+    def pairs(data: list[str], aux: list[str]) -> list[tuple[str, str]]:
+        found = traincommand.find_cases(data, [aux], said.append)
+        return [(Path(case["target"]).stem, Path(case["auxiliary"][0]).stem) for case in found]
+
+    t1 = empty("t1", "a2_T1w", "b1_T1w")
+    assert pairs([t1], [empty("flair", "FLAIR_a2", "FLAIR_b1")]) == [("a2_T1w", "FLAIR_a2"), ("b1_T1w", "FLAIR_b1")]
+    folders = [[empty(f"{case}/{kind}", "x") for case in ("s2", "s1")] for kind in ("T1w", "FLAIR")]
+    cases = traincommand.find_cases(folders[0], [folders[1][::-1]], said.append)
+    own = [[Path(path).parts[-3] for path in (case["target"], *case["auxiliary"])] for case in cases]
+    assert own == [["s2", "s2"], ["s1", "s1"]] and said == []
+    other = empty("other", "b1_FLAIR", "c_FLAIR")
+    with pytest.raises(UserError, match="a2_T1w would be put together with b1_FLAIR"):
+        pairs([t1], [other])
+    named = [str(path) for path in sorted(Path(other).iterdir())]
+    assert pairs([f"{t1}/a2_T1w.nrrd", f"{t1}/b1_T1w.nrrd"], named)[0] == ("a2_T1w", "b1_FLAIR") and said == []
+    assert pairs([t1], [empty("plain", *"1234567"[:2])])[0] == ("a2_T1w", "1")
+    assert said == ["The names do not say which scans belong together; their order does: a2_T1w with 1, b1_T1w with 2."]
+    many = empty("many", *"abcdefg"), empty("more", *"1234567")
+    line = ["--data", many[0], "--aux", many[1], "--out", tmp_path / "m.safetensors"]
+    assert c2s(*line) == 2
+    assert "note: The names do not say" in (told := capsys.readouterr().err) and "e with 5 and 2 more." in told
+
+
 def test_masks_and_maps_of_probabilities_in_a_folder_are_left_out(tmp_path: Path, capsys) -> None:
     y, x = np.mgrid[:64, :56]
     away = (x - 30.0) ** 2 + (y - 30.0) ** 2
