@@ -130,7 +130,7 @@ def measure(
     `spectrum` is "auto" or "white"; without `levels` no noise level is measured, for scans whose level is known;
     `refine` finds better levels than the high-pass filter does.
     """
-    key = f"{_digest(volume)} {spectrum} {'levels' if levels else 'none'} {_estimator()}"
+    key = f"{digest(volume)} {spectrum} {'levels' if levels else 'none'} {_estimator()}"
     found = _kept(cache, key, lambda: _measured(volume, spectrum, levels))
     if refine is None or not levels or not _usable(found):
         return found
@@ -213,10 +213,11 @@ def _checksum(key: str, text: str) -> str:
     return f"{zlib.crc32(f'{key} {text}'.encode()):08x}"
 
 
-def _digest(volume: np.ndarray) -> str:
-    digest = hashlib.blake2b(repr(volume.shape).encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(volume, dtype=np.float32).data)
-    return digest.hexdigest()
+def digest(volume: np.ndarray) -> str:
+    """What no other voxels have."""
+    found = hashlib.blake2b(repr(volume.shape).encode(), digest_size=16)
+    found.update(np.ascontiguousarray(volume, dtype=np.float32).data)
+    return found.hexdigest()
 
 
 @functools.cache

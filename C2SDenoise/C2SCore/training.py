@@ -32,6 +32,7 @@ from C2SCore.patches import Batch, Case, PatchSampler, hold_back
 from C2SCore.preparing import prepare
 from C2SCore.preview import write_preview
 from C2SCore.runfolder import RunFolder
+from C2SCore.samescans import marks, same_scans
 from C2SCore.state import (
     State,
     load_state,
@@ -74,15 +75,18 @@ def train(
     target = choose_device(device)
     out = Path(out)
     with contextlib.nullcontext(folder) if folder is not None else RunFolder(out, resume) as claimed:
-        resume = resume and claimed.state.is_file()
-        if initial is None and config.initial and not resume:
+        saved = load_state(claimed.state) if resume and claimed.state.is_file() else None
+        if initial is None and config.initial and saved is None:
             initial = load(config.initial)
         if initial is not None:
             _check_initial(initial, config, len(cases[0].auxiliary))
+        if saved is not None:
+            check_recipe(TrainConfig.from_dict(saved[1]["config"]), config)
+            if "scans" in saved[1]:  # before they are judged: what changed is to be put back, not to be left out
+                cases = same_scans(cases, saved[1]["scans"], out)
         cases = prepare(cases, config, Cache(claimed.measured), emit, cancelled, str(target))
-        for warning in guidance.warnings([_seen(case) for case in cases], config.to_dict()) if not resume else ():
+        for warning in guidance.warnings([_seen(case) for case in cases], config.to_dict()) if saved is None else ():
             emit(Log(warning))
-        saved = load_state(claimed.state) if resume else None
         run = _Run(cases, config, target, initial, drafted(card or {}, cases, config, out), saved)
         if saved is not None and run.fraction() >= 1:
             emit(Log("This training has used up its steps or minutes already: give it more, so that it goes on."))
@@ -172,6 +176,7 @@ class _Run:
         self.judged: tuple[int, float] = (0, 0.0)  # step and elapsed at the last validation
         self.case, self.slice = held[0] if held else (0, int(cases[0].slices[len(cases[0].slices) // 2]))
         self.cases = cases
+        self.scans = [[case.name, marks(case)] for case in cases]
         if saved is not None:
             self.restore(*saved)
 
@@ -334,11 +339,11 @@ class _Run:
             "judged": self.judged,
             "network": self.denoiser.size,
             "config": self.config.to_dict(),
+            "scans": self.scans,
         }
         save_state(path, groups, facts)
 
     def restore(self, groups: dict[str, dict[str, Tensor]], facts: dict[str, Any]) -> None:
-        check_recipe(TrainConfig.from_dict(facts["config"]), self.config)
         try:
             self.denoiser.load_state_dict(groups["weights"])
             self.average.load_state_dict(groups["average"])

@@ -339,6 +339,48 @@ def test_resume_refuses_another_recipe_but_takes_a_longer_budget(tmp_path: Path)
     assert model.load(out).card.quality["steps"] == 16
 
 
+def test_resuming_on_changed_scans_is_refused_by_name(tmp_path: Path) -> None:
+    out = tmp_path / "m.safetensors"
+
+    def cases(**changed: Any) -> list[Case]:
+        return [Case(name, changed.get(name, _scan(n)), [_scan(9)], optional=True) for n, name in enumerate("abc")]
+
+    broken = _scan(1) * np.nan
+    train([*cases()[:2], Case("bad", broken, [_scan(9)], optional=True), cases()[2]], TINY, out)
+    state_file = run_folder(out) / "state.safetensors"
+    before = out.read_bytes(), state_file.read_bytes()
+    for scan, names in ((_scan(5), "b"), (_scan(1)[..., ::-1], "b"), (broken, "b"), (0 * _scan(1), "b")):
+        with pytest.raises(UserError, match=rf"training m began.*changed.*: {names}\. .*as they were.*--initial"):
+            train(cases(b=scan), TINY, out, resume=True)
+    for given, names in (
+        (cases(a=_scan(7), c=_scan(8)), "a, c"),
+        (cases()[:2], "c"),
+        (cases()[::-1], "a, c"),
+        ([Case("a", _scan(0), [_scan(3)]), *cases()[1:]], "a"),
+        ([*cases(), Case("new", _scan(6), [_scan(9)])], "new"),
+    ):
+        with pytest.raises(UserError, match=rf": {names}\. "):
+            train(given, TINY, out, resume=True)
+    assert (out.read_bytes(), state_file.read_bytes()) == before
+    nearly = np.nextafter(_scan(1), np.float32(np.inf))  # as another library transforms k-space
+    extra = Case("later", _scan(6), [_scan(9)], optional=True)
+    train([*cases(b=nearly), extra], TINY.replace(steps=14), out, resume=True)
+    assert model.load(out).card.trained_on == ("a", "b", "c")
+
+
+def test_a_state_that_says_nothing_of_its_scans_is_resumed(tmp_path: Path) -> None:
+    """Those of earlier versions."""
+    out = tmp_path / "m.safetensors"
+    train(_cases(), TINY, out)
+    path = run_folder(out) / "state.safetensors"
+    groups, facts = state.load_state(path)
+    del facts["scans"]
+    state.save_state(path, groups, facts)
+    train([Case("scan", _scan(1))], TINY.replace(steps=14), out, resume=True)
+    assert model.load(out).card.quality["steps"] == 14
+    assert state.load_state(path)[1]["scans"][0][0] == "scan"
+
+
 def test_fine_tuning_starts_from_the_model(tmp_path: Path) -> None:
     first = train(_cases(), TINY, tmp_path / "a.safetensors")
     second = train(
