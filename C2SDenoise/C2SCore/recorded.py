@@ -45,7 +45,14 @@ def carry_out(
         if before is not None:  # another recipe must not be written down
             training.check_recipe(TrainConfig.from_dict(before), recipe)
         try:
-            with Cases(folder.path, record.cases, emit, cancelled) as cases:
+            reading = Cases(folder.path, record.cases, emit, cancelled)
+
+            def prepared(used: Sequence[Case]) -> None:
+                """Only these are needed to go on; what was left out may go."""
+                record.cases, record.slices = reading.facts_of(used), sum(len(case.target) for case in used)
+                record.save()
+
+            with reading as cases:
                 record.slices = sum(len(case.target) for case in cases)
                 record.state, record.message = "running", ""
                 record.save()
@@ -59,6 +66,7 @@ def carry_out(
                     emit=emit,
                     cancelled=cancelled,
                     paused=paused,
+                    prepared=prepared,
                     card={
                         key: tuple(value) if isinstance(value, list) else value for key, value in record.card.items()
                     },
@@ -105,6 +113,7 @@ class Cases:
         self._folder, self._facts = folder / f"{CONVERTED}{os.getpid()}", facts
         self._emit, self._cancelled = emit, cancelled
         self._cases: list[Case] = []
+        self._origins: dict[int, int] = {}  # id of a case -> number of its facts
         self._last: tuple[str, list[Scan]] = ("", [])
 
     def __enter__(self) -> list[Case]:
@@ -123,6 +132,10 @@ class Cases:
         with contextlib.suppress(OSError):  # it stays if anything else is in it
             self._folder.parent.rmdir()
 
+    def facts_of(self, cases: Sequence[Case]) -> list[dict[str, Any]]:
+        """The facts that some of the cases were read from."""
+        return [self._facts[number] for number in sorted({self._origins[id(case)] for case in cases})]
+
     def _read(self) -> None:
         problems: list[str] = []
         for number, facts in enumerate(self._facts):
@@ -138,7 +151,9 @@ class Cases:
                     problems.append(str(error))
                 continue
             if not problems:
-                self._cases += self._converted(facts, *found, number)
+                made = self._converted(facts, *found, number)
+                self._origins |= {id(case): number for case in made}
+                self._cases += made
         if problems:
             raise UserError(listed(problems))
         if not self._cases:

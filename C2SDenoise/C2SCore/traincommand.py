@@ -23,7 +23,7 @@ from C2SCore.trainrecord import Record
 from C2SCore.writing import check_writable
 
 PRESET = "standard"  # where the command line names none
-PAIRS = 5  # that a note names
+NAMED = 5  # scans, or pairs of them, in a note
 STAGES = {"prepare": "Measuring scans"}
 
 
@@ -71,13 +71,17 @@ def run(options: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
                 f"c2s train --resume --out {options.out} goes on."
             ) from None
     reporter.close()
-    made = card.read_card(out)
-    print(f"{counted(len(made.trained_on), 'scan')} -> {out}", file=sys.stderr)
-    return dataclasses.asdict(made)
+    print(f"{counted(len(record.cases), 'scan')} -> {out}", file=sys.stderr)
+    return dataclasses.asdict(card.read_card(out))
 
 
 def _note(text: str) -> None:
     print(f"note: {text}", file=sys.stderr, flush=True)
+
+
+def _first(words: Sequence[str]) -> str:
+    """The first of them, and how many more there are."""
+    return ", ".join(words[:NAMED]) + (f" and {len(words) - NAMED} more" if len(words) > NAMED else "")
 
 
 def _begun(options: argparse.Namespace, out: Path) -> Record:
@@ -104,7 +108,9 @@ def _resumed(options: argparse.Namespace, out: Path) -> Record:
     if options.preset or options.config or options.initial:
         record.config = _recipe(options).to_dict()
     if options.data:
-        record.relocate(find_cases(options.data, options.aux))
+        beside = record.relocate([_scans(options.data), *map(_scans, options.aux)])
+        if beside:
+            _note(f"Passed over, for the training {out.stem} has no such scan: {_first(beside)}.")
     record.check_scans()
     return record
 
@@ -186,8 +192,7 @@ def _partners(
     places, sure = contrasts.partners(names, candidates)
     if not sure:
         pairs = [f"{name} with {candidates[place]}" for name, place in zip(names, places)]
-        more = f" and {len(pairs) - PAIRS} more" if len(pairs) > PAIRS else ""
-        note(f"The names do not say which scans belong together; their order does: {', '.join(pairs[:PAIRS])}{more}.")
+        note(f"The names do not say which scans belong together; their order does: {_first(pairs)}.")
     return [others[place] for place in places]
 
 

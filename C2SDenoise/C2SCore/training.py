@@ -59,6 +59,7 @@ def train(
     emit: Callable[[Message], None] = lambda message: None,
     cancelled: Callable[[], bool] = lambda: False,
     paused: Callable[[], bool] = lambda: False,
+    prepared: Callable[[Sequence[Case]], None] = lambda cases: None,
     card: dict[str, Any] | None = None,
     folder: RunFolder | None = None,
 ) -> Path:
@@ -68,8 +69,8 @@ def train(
     by the caller already). Unless there is a time budget (`config.minutes`), a training that was stopped and resumed
     gives the weights of one that was not, bit for bit on a CPU. The model written is the one that was best on the
     slices held back, by the loss itself: nothing clean is needed. `cancelled` ends the training early and keeps the
-    best so far; before the first validation it raises `Cancelled`. Raises `UserError` for data or settings that cannot
-    work.
+    best so far; before the first validation it raises `Cancelled`. `prepared` is told the cases that are learnt from.
+    Raises `UserError` for data or settings that cannot work.
     """
     _check_contrasts(cases)
     target = choose_device(device)
@@ -85,6 +86,7 @@ def train(
             if "scans" in saved[1]:  # before they are judged: what changed is to be put back, not to be left out
                 cases = same_scans(cases, saved[1]["scans"], out)
         cases = prepare(cases, config, Cache(claimed.measured), emit, cancelled, str(target))
+        prepared(cases)
         for warning in guidance.warnings([_seen(case) for case in cases], config.to_dict()) if saved is None else ():
             emit(Log(warning))
         run = _Run(cases, config, target, initial, drafted(card or {}, cases, config, out), saved)

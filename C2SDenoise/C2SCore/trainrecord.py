@@ -7,16 +7,18 @@ same place relative to the folder. No PyTorch: Slicer reads this.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from C2SCore.card import read_header
 from C2SCore.errors import UserError
+from C2SCore.guidance import counted
 from C2SCore.runfolder import RECORD, STATE, SUFFIX, owner, run_folder
 from C2SCore.writing import atomic
 
@@ -27,7 +29,8 @@ PART = "::"
 class Record:
     """A training: model file, cases as in `TrainJob`, recipe, card, and how it stands (running, stopped, failed, done).
 
-    `slices` is their number, 0 as long as it is not known.
+    Once they are measured, the cases are those alone that are learnt from; `slices` is the number of their slices, 0 as
+    long as it is not known.
     """
 
     out: Path
@@ -96,28 +99,46 @@ class Record:
 
     def check_scans(self) -> None:
         """Raise `UserError` if scans of the training are gone."""
-        gone = [path for paths in self.files() for path in paths if not Path(path.partition(PART)[0]).exists()]
+        gone = list(dict.fromkeys(path for paths in self.files() for path in paths if not _there(path)))
         if gone:
+            several = len({path.partition(PART)[0] for path in gone}) - 1
             aux = " --aux NEW" if any(len(paths) > 1 for paths in self.files()) else ""
-            more = f" and {len(gone) - 1} more scans are gone" if len(gone) > 1 else " is gone"
+            more = f" and {counted(several, 'more scan')} are gone" if several else " is gone"
+            new = f', from its model if you like: --initial "{self.out}"' if self.out.exists() else "."
             raise UserError(
-                f"{gone[0]}{more}; the training {self.out.stem} learns from them. Put them back to where they were, "
-                "or in the same place relative to the model, or say where they are now: "
-                f'c2s train --resume --out "{self.out}" --data NEW{aux}'
+                f"{gone[0]}{more}; the training {self.out.stem} goes on only with every scan that it learns from. Put "
+                "back what is gone to where it was, or in the same place relative to the model, or say where it is "
+                f'now: c2s train --resume --out "{self.out}" --data NEW{aux}. Or start a new training with the '
+                f"others{new}"
             )
 
-    def relocate(self, cases: list[dict[str, Any]]) -> None:
-        """Take the paths of the same scans from `cases`; raises `UserError` where these are other ones."""
-        given = Record(self.out, cases).files()
-        mine, theirs = _names(self.files()), _names(given)
-        if mine != theirs:
-            other = next((f"; it has {a}, and not {b}" for a, b in zip(mine, theirs) if a != b), "")
+    def relocate(self, given: Sequence[Sequence[tuple[str, bool]]]) -> list[str]:
+        """Take the new paths of its scans from those `given`, by name: of the targets, then of each further contrast.
+
+        Each with whether a search has found it. Scans that are not given stay where they are. Returns what a search has
+        found beside them; raises `UserError` where others were named.
+        """
+        slots = [list(dict.fromkeys(paths)) for paths in zip(*self.files())]
+        if len(given) not in (1, len(slots)):
             raise UserError(
-                f"These are not the scans of the training {self.out.stem}: it has {len(mine)}, {len(theirs)} were given"
-                f"{other}. Leave the scans off to resume it: it knows them. Or begin another model."
+                f"The training {self.out.stem} has {counted(len(slots) - 1, 'further contrast')}, and {len(given) - 1} "
+                "were given with --aux. Leave --aux off to look for all scans in --data, or give each contrast."
             )
-        for case, paths in zip(self.cases, given):
-            case["target"], case["auxiliary"] = paths[0], paths[1:]
+        pools = list(given) if len(given) > 1 else list(given) * len(slots)
+        found = [_by_name(mine, [path for path, _ in pool]) for mine, pool in zip(slots, pools)]
+        new = {path for places in found for path in places.values()}
+        beside = [(path, searched) for pool in given for path, searched in pool if path not in new]
+        other = next((path for path, searched in beside if not searched or not found[0]), None)
+        if other is not None:
+            own = next((path for path in slots[0] if path not in found[0]), slots[0][0])
+            raise UserError(
+                f"These are not the scans of the training {self.out.stem}; it has {Path(own).name}, and not "
+                f"{Path(other).name}. Leave the scans off to resume it: it knows them. Or begin another model."
+            )
+        for case in self.cases:
+            case["target"] = found[0].get(case["target"], case["target"])
+            case["auxiliary"] = [places.get(path, path) for places, path in zip(found[1:], case.get("auxiliary", ()))]
+        return [path for path, _ in beside]
 
     def discard(self) -> None:
         """Remove what the training has kept; a model that it made already stays."""
@@ -142,13 +163,32 @@ class Record:
     def _long(self, path: Any) -> str:
         if isinstance(path, list):
             there, beside = path[0], os.path.normpath(self.folder / path[1])
-            return there if Path(there.partition(PART)[0]).exists() else str(beside)
+            return there if _there(there) else str(beside)
         return path if Path(path).is_absolute() else str(self.folder / path)
 
 
-def _names(cases: list[list[str]]) -> list[str]:
-    """What the files of each case are called, wherever they lie."""
-    return [", ".join(Path(path).name for path in paths) for paths in cases]
+def _there(path: str) -> bool:
+    return Path(path.partition(PART)[0]).exists()
+
+
+def _by_name(mine: Sequence[str], pool: Sequence[str]) -> dict[str, str]:
+    """The path in `pool` of each of mine that is there, by name and by the folders above, as far as they are alike."""
+    parts = [Path(path).parts[::-1] for path in mine]
+    named: dict[str, list[int]] = {}
+    for m, path in enumerate(pool):
+        named.setdefault(Path(path).name, []).append(m)
+    alike: list[tuple[int, int, int]] = []
+    for n, own in enumerate(parts):
+        for m in named.get(own[0], ()):
+            pairs = zip(own, Path(pool[m]).parts[::-1])
+            alike.append((-sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)), n, m))
+    found: dict[str, str] = {}
+    taken: set[int] = set()
+    for _, n, m in sorted(alike):  # those with most in common first, then in order
+        if mine[n] not in found and m not in taken:
+            found[mine[n]] = pool[m]
+            taken.add(m)
+    return found
 
 
 def unfinished(folders: Iterable[str | Path]) -> list[Record]:

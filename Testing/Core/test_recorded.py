@@ -357,11 +357,84 @@ def test_c2s_train_resumes_what_slicer_began(tmp_path: Path, capsys) -> None:
     shutil.move(data, tmp_path / "elsewhere")
     assert c2s("--out", out, "--resume") == 2
     told = capsys.readouterr().err
-    assert "p0_T1W.nrrd and 1 more scans are gone" in told and f'--resume --out "{out}" --data NEW' in told
+    assert "p0_T1W.nrrd and 1 more scan are gone" in told and f'--resume --out "{out}" --data NEW' in told
     assert c2s("--out", out, "--resume", "--data", tmp_path / "elsewhere" / "T1W") == 0
     assert same(out, whole) and read_card(out).note == "by hand" and read_card(out).trained_on == ("p0", "p1")
     assert c2s("--out", tmp_path / "never.safetensors", "--resume") == 2
     assert "no training 'never' to resume" in capsys.readouterr().err
+
+
+def test_a_scan_that_was_left_out_is_not_needed_to_go_on(tmp_path: Path, capsys) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out" / "m.safetensors"
+    for n in range(2):
+        write(folder / f"{n}.nrrd", voxels(n))
+    write(folder / "mask.nrrd", (voxels() > 500).astype(np.uint8))
+    (folder / "broken.nii.gz").write_bytes(b"no")
+    line = ["--data", folder, "--config", recipe(tmp_path), "--out", out]
+    assert c2s(*line) == 0
+    record = Record.load(out)
+    assert [Path(paths[0]).name for paths in record.files()] == ["0.nrrd", "1.nrrd"] and record.slices == 8
+    for name in ("mask.nrrd", "broken.nii.gz"):
+        (folder / name).unlink()
+    assert c2s("--resume", "--out", out, "--config", recipe(tmp_path, steps=14)) == 0
+    (folder / "1.nrrd").rename(tmp_path / "away.nrrd")
+    capsys.readouterr()
+    assert c2s("--resume", "--out", out) == 2
+    told = capsys.readouterr().err
+    assert f"{folder / '1.nrrd'} is gone; the training m goes on only with every scan" in told
+    assert f'--resume --out "{out}" --data NEW' in told and f'--initial "{out}"' in told
+    write(folder / "1.nrrd", voxels(7))
+    assert c2s("--resume", "--out", out) == 2
+    assert "these scans changed, or cannot be used any more: 1." in capsys.readouterr().err
+    (folder / "1.nrrd").write_bytes(b"no")
+    assert c2s("--resume", "--out", out) == 2
+    assert "cannot be used any more: 1." in capsys.readouterr().err
+    (tmp_path / "away.nrrd").replace(folder / "1.nrrd")
+    assert c2s("--resume", "--out", out) == 0
+
+
+def test_frames_of_one_file_are_one_scan_that_is_gone(tmp_path: Path) -> None:
+    cases = [{"target": str(tmp_path / "four.nii"), "frame": n} for n in range(3)]
+    with pytest.raises(UserError, match=r"four\.nii is gone; "):
+        Record(tmp_path / "m.safetensors", cases).check_scans()
+
+
+def test_moved_scans_are_found_by_name(tmp_path: Path) -> None:
+    """Nothing is read, so that empty files do."""
+
+    def empty(*names: str) -> list[tuple[str, bool]]:
+        for name in names:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_bytes(b"")
+        return [(str(tmp_path / name), True) for name in names]
+
+    def record(*cases: tuple[str, ...]) -> Record:
+        full = [[str(tmp_path / name) for name in case] for case in cases]
+        made = [{"target": one, "auxiliary": more, "group": one} for one, *more in full]
+        return Record(tmp_path / "m.safetensors", made)
+
+    def told(found: Record) -> list[list[str]]:
+        return [[Path(path).relative_to(tmp_path).as_posix() for path in paths] for paths in found.files()]
+
+    frames = record(("a/4d.nii",), ("a/4d.nii",), ("a/p.nrrd",))
+    assert frames.relocate([empty("b/4d.nii", "b/mask.nii", "b/p.nrrd")]) == [str(tmp_path / "b/mask.nii")]
+    assert told(frames) == [["b/4d.nii"], ["b/4d.nii"], ["b/p.nrrd"]]
+    assert frames.cases[0]["group"] == str(tmp_path / "a/4d.nii")  # it decides which slices are held back
+    one = record(("a/p.nrrd",), ("here/q.nrrd",))
+    empty("here/q.nrrd")
+    one.relocate([[(path, False) for path, _ in empty("c/p.nrrd")]])
+    assert told(one) == [["c/p.nrrd"], ["here/q.nrrd"]]
+    alike = record(("x/p1/T1.nii", "x/p1/T2.nii"), ("x/p2/T1.nii", "x/p2/T2.nii"))
+    moved = empty("y/p2/T1.nii", "y/p2/T2.nii", "y/p1/T1.nii", "y/p1/T2.nii")
+    assert alike.relocate([moved]) == []
+    assert told(alike) == [["y/p1/T1.nii", "y/p1/T2.nii"], ["y/p2/T1.nii", "y/p2/T2.nii"]]
+    apart = record(("t1/p.nii", "t2/p.nii"))
+    apart.relocate([empty("n/p.nii"), empty("m/p.nii")])
+    assert told(apart) == [["n/p.nii", "m/p.nii"]]
+    with pytest.raises(UserError, match=r"has 1 further contrast, and 2 were given"):
+        apart.relocate([moved, moved, moved])
+    with pytest.raises(UserError, match=r"it has q\.nrrd, and not new\.nrrd"):
+        one.relocate([[(str(tmp_path / "c/p.nrrd"), False), (str(tmp_path / "new.nrrd"), False)]])
 
 
 @pytest.mark.parametrize("scans", [True, False])
