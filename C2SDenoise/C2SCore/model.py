@@ -62,8 +62,17 @@ def complete_card(card: Card, denoiser: Denoiser) -> Card:
     )
 
 
-def save(path: str | Path, denoiser: Denoiser, card: Card, weights: Mapping[str, Tensor] | None = None) -> Path:
-    """Write a model file under a temporary name, then rename it. `weights` (an EMA) replace the denoiser's own."""
+def save(
+    path: str | Path,
+    denoiser: Denoiser,
+    card: Card,
+    weights: Mapping[str, Tensor] | None = None,
+    advice: str = "Free some space, or choose another place.",
+) -> Path:
+    """Write a model file under a temporary name, then rename it. `weights` (an EMA) replace the denoiser's own.
+
+    Raises `UserError` with the `advice` where there is no room for it.
+    """
     path = Path(path)
     tensors = {
         name: t.detach().to("cpu", torch.float32).contiguous() for name, t in (weights or denoiser.state_dict()).items()
@@ -72,8 +81,13 @@ def save(path: str | Path, denoiser: Denoiser, card: Card, weights: Mapping[str,
     payload = safetensors.torch.save(tensors)
     length = int.from_bytes(payload[:8], "little")
     metadata = {"card": card.to_json(), "sha256": weights_digest(memoryview(payload)[8 + length :])}
-    with atomic(path, path.suffix) as temporary:
-        temporary.write_bytes(safetensors.torch.save(tensors, metadata))
+    try:
+        with atomic(path, path.suffix) as temporary:
+            temporary.write_bytes(safetensors.torch.save(tensors, metadata))
+    except OSError as error:
+        raise UserError(
+            f"The model {path} cannot be written ({error.strerror or error}); the disk must have room for it. {advice}"
+        ) from error
     return path
 
 

@@ -91,9 +91,11 @@ def train(
             emit(Log(warning))
         run = _Run(cases, config, target, initial, drafted(card or {}, cases, config, out), saved)
         if saved is not None and run.fraction() >= 1:
-            emit(Log("This training has used up its steps or minutes already: give it more, so that it goes on."))
+            emit(Log(_complete(run, out)))
         run.loop(claimed, emit, cancelled, paused)
-        return save(out, run.denoiser, run.final_card(), run.best)
+        left = "only writes the model" if run.fraction() >= 1 else "goes on, and writes the model at its end"
+        advice = f"Free some space and resume the training (--resume): what it has learnt is kept, and it {left}."
+        return save(out, run.denoiser, run.final_card(), run.best, advice)
 
 
 def _seen(case: Case) -> guidance.Seen:
@@ -178,6 +180,7 @@ class _Run:
         self.judged: tuple[int, float] = (0, 0.0)  # step and elapsed at the last validation
         self.case, self.slice = held[0] if held else (0, int(cases[0].slices[len(cases[0].slices) // 2]))
         self.cases = cases
+        self.kept = saved is not None  # the state on the disk is this one
         self.scans = [[case.name, marks(case)] for case in cases]
         if saved is not None:
             self.restore(*saved)
@@ -231,7 +234,8 @@ class _Run:
                     self.store(folder.state)
         if not self.best:
             self.judge(folder, emit)
-        self.store(folder.state)
+        if not self.kept:
+            self.store(folder.state)
 
     def progress(self, stage: str, left: float | None = None) -> Progress:
         device, fraction = self.device.type, min(self.fraction(), 1.0)
@@ -271,6 +275,7 @@ class _Run:
         torch.nn.utils.clip_grad_norm_(self.denoiser.parameters(), config.gradient_clip)
         self.optimizer.step()
         self.step += 1
+        self.kept = False
         # The average forgets the start: its memory grows with the steps until it reaches config.ema.
         decay = min(config.ema, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
@@ -297,6 +302,7 @@ class _Run:
 
     def judge(self, folder: RunFolder, emit: Callable[[Message], None]) -> None:
         """Validate the averaged weights, keep them if they are the best, report."""
+        self.kept = False
         value = self.validate()
         self.judged = (self.step, self.elapsed)
         if value < self.best_value:
@@ -344,6 +350,7 @@ class _Run:
             "scans": self.scans,
         }
         save_state(path, groups, facts)
+        self.kept = True
 
     def restore(self, groups: dict[str, dict[str, Tensor]], facts: dict[str, Any]) -> None:
         try:
@@ -370,6 +377,20 @@ class _Run:
         return dataclasses.replace(
             self.card, quality=quality | {"minutes": round(self.elapsed / 60, 2), "device": self.device.type}
         )
+
+
+def _complete(run: _Run, out: Path) -> str:
+    """Why a training that is resumed has no step left, and how to go on."""
+    if not out.exists():
+        return "This training is complete; what is left is to write its model."
+    if run.step >= run.config.steps:
+        return (
+            f"This training has used up its steps ({run.config.steps}), so that more minutes add none. To learn more, "
+            f"start a new training from its model (--initial {out})."
+        )
+    return (
+        f"This training has used up its {run.config.minutes:g} minutes; give it more (--minutes), so that it goes on."
+    )
 
 
 def _too_large(device: torch.device, config: TrainConfig) -> str:

@@ -247,6 +247,52 @@ def test_resuming_what_is_complete_says_so(tmp_path: Path) -> None:
     assert all(torch.equal(value, before[name]) for name, value in _weights(out).items())
 
 
+def test_a_full_disk_at_the_model_leaves_only_that_to_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Complete, and stopped before its end."""
+    whole = train(_cases(), TINY, tmp_path / "whole.safetensors")
+    logs: list[str] = []
+
+    def full(path: Path, data: bytes) -> None:
+        if path.parent == tmp_path:
+            raise OSError(28, "No space left on device")
+        write_bytes(path, data)
+
+    write_bytes = Path.write_bytes
+    for name, seen, left in (("a", 100, "only writes the model"), ("b", 8, "goes on, and writes the model at its end")):
+        out, asked = tmp_path / f"{name}.safetensors", iter([False] * seen)
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "write_bytes", full)
+            with pytest.raises(UserError, match=rf"No space left.*room.*Free some space and resume.*{left}\."):
+                train(_cases(), TINY, out, cancelled=lambda asked=asked: next(asked, True))
+        assert not out.exists() and not list(tmp_path.glob(".c2s*"))
+        path = run_folder(out) / "state.safetensors"
+        before = path.stat()
+        with monkeypatch.context() as patch:
+            if name == "a":
+                patch.setattr(training._Run, "advance", None)
+            train(_cases(), TINY, out, resume=True, emit=lambda m: logs.append(m.text) if isinstance(m, Log) else None)
+        after = path.stat()
+        assert (name == "a") == ((before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns))
+        assert all(torch.equal(value, _weights(whole)[key]) for key, value in _weights(out).items())
+    assert logs == ["This training is complete; what is left is to write its model."]
+
+
+def test_what_a_complete_training_is_told_depends_on_what_ended_it(tmp_path: Path) -> None:
+    by_steps, by_minutes = tmp_path / "steps.safetensors", tmp_path / "minutes.safetensors"
+    short = TINY.replace(steps=10**6, minutes=1e-4)
+    train(_cases(), TINY, by_steps)
+    train(_cases(), short, by_minutes)
+    for out, recipe, says in (
+        (by_steps, TINY.replace(minutes=5.0), "used up its steps (12), so that more minutes add none. To learn"),
+        (by_minutes, short, "used up its 0.0001 minutes; give it more (--minutes)"),
+    ):
+        messages: list[Message] = []
+        train(_cases(), recipe, out, resume=True, emit=messages.append)
+        assert any(says in m.text for m in messages if isinstance(m, Log))
+
+
 def test_a_fine_tuning_is_resumed_without_the_model_that_it_began_with(tmp_path: Path) -> None:
     first = train(_cases(), TINY, tmp_path / "a.safetensors")
     recipe, seen = TINY.replace(initial=str(first)), 0
