@@ -12,6 +12,8 @@ from C2SCore.card import resources_folder
 from C2SCore.errors import UserError
 
 NETWORKS = ("small", "base", "large")
+LARGEST = 2**63 - 1  # of whole numbers: what generators of random numbers take
+BATCH = 4096
 
 
 def _check(ok: bool, name: str, value: object, rule: str) -> None:
@@ -33,6 +35,7 @@ class Loss:
         _check(
             0 <= self.sigma_target <= 1, "loss.sigma_target", self.sigma_target, "between 0 and 1 (units of sigma_d)"
         )
+        _check(-10 <= self.alpha <= 10, "loss.alpha", self.alpha, "between -10 and 10")
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class Levels:
 
     def __post_init__(self) -> None:
         _check(self.density in ("uniform", "range"), "levels.density", self.density, "'uniform' or 'range'")
+        _check(self.tau_max <= 100, "levels.tau_max", self.tau_max, "at most 100 (units of sigma_d)")
         _check(0 < self.tau_min < self.tau_max, "levels.tau_min", self.tau_min, "above 0 and below levels.tau_max")
         low, high = self.sigma_range
         _check(0 < low < high <= 1, "levels.sigma_range", self.sigma_range, "two rising numbers between 0 and 1")
@@ -114,12 +118,16 @@ class TrainConfig:
         _check(self.network in NETWORKS, "network", self.network, f"one of {', '.join(NETWORKS)}")
         _check(self.neighbours in (0, 1), "neighbours", self.neighbours, "0 or 1")
         _check(16 <= self.patch <= 512 and self.patch % 8 == 0, "patch", self.patch, "a multiple of 8 from 16 to 512")
-        for name in ("batch", "steps", "validate_every"):
+        _check(1 <= self.batch <= BATCH, "batch", self.batch, f"from 1 to {BATCH}")
+        for name in ("steps", "validate_every"):
             _check(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("learning_rate", "fine_tune", "gradient_clip", "checkpoint_every"):
+        _check(0 < self.learning_rate <= 1, "learning_rate", self.learning_rate, "above 0 and at most 1")
+        _check(0 < self.fine_tune <= 100, "fine_tune", self.fine_tune, "above 0 and at most 100")
+        for name in ("gradient_clip", "checkpoint_every"):
             _check(getattr(self, name) > 0, name, getattr(self, name), "above 0")
-        for name in ("minutes", "warm_up", "weight_decay", "seed"):
+        for name in ("minutes", "warm_up", "seed"):
             _check(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        _check(0 <= self.weight_decay <= 100, "weight_decay", self.weight_decay, "between 0 and 100")
         for name in ("neighbour_dropout", "contrast_jitter", "lesions", "ghosts", "background", "ema"):
             _check(0 <= getattr(self, name) <= 1, name, getattr(self, name), "between 0 and 1")
         _check(0 <= self.validation < 1, "validation", self.validation, "a fraction from 0 to below 1")
@@ -147,7 +155,7 @@ def _build(cls: type, values: Any, where: str) -> Any:
     if not isinstance(values, dict):
         raise UserError(f"{where} is {values!r}; it must be a group of settings. Write it as 'name: value' lines.")
     known = {f.name: f for f in dataclasses.fields(cls)}
-    unknown = sorted(set(values) - set(known))
+    unknown = sorted(set(values) - set(known), key=str)  # YAML makes true of on
     if unknown:
         raise UserError(
             f"{where} has the unknown setting {unknown[0]!r}; known are {', '.join(known)}. Correct its name."
@@ -159,6 +167,7 @@ def _build(cls: type, values: Any, where: str) -> Any:
             _check(isinstance(value, bool), name, value, "true or false")
         elif isinstance(default, int):
             _check(isinstance(value, int) and not isinstance(value, bool), name, value, "a whole number")
+            _check(abs(value) <= LARGEST, name, value, f"a whole number of at most {LARGEST}")
         elif isinstance(default, float):
             kept[name] = _number(name, value, "a number")
         elif isinstance(default, str):
@@ -175,7 +184,7 @@ def _number(name: str, value: Any, rule: str) -> float:
     """The value as a number; YAML takes 1e-3, without a point, for text."""
     try:
         number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     _check(math.isfinite(number), name, value, rule)
     return number
@@ -209,7 +218,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
     try:
         values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: of what is no text, or no date
         raise UserError(f"{path} cannot be read ({error}); it must be a YAML text file. Check the path.") from error
     if not isinstance(values, dict):
         raise UserError(f"{path} holds {values!r}; it must hold 'name: value' lines. Check the file.")

@@ -384,6 +384,10 @@ def test_train_refuses_bad_recipes(scan_file, tmp_path, capsys):
         ("learning_rate: fast", "learning_rate is 'fast'; it must be a number"),
         ("learning_rate: .inf", "learning_rate is inf; it must be a number"),
         ("weight_decay: yes", "weight_decay is True; it must be a number"),
+        ("{on: 3, abc: 4}", "unknown setting True"),
+        ("seed: 99999999999999999999999", "seed is 99999999999999999999999; it must be a whole number of at most"),
+        ("learning_rate: 1e300", "learning_rate is 1e+300; it must be above 0 and at most 1"),
+        ("date: 2024-13-41", "recipe.yaml cannot be read (month must be in 1..12)"),
     ):
         recipe.write_text(words)
         assert c2s("train", "--data", scan_file, "--out", tmp_path / "m", "--config", recipe) == 2
