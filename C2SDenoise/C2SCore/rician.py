@@ -34,7 +34,7 @@ def _tables() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     # f at the mean of m for each nu; below the Rayleigh mean its slope goes on.
     slope = np.interp(m, mean, 1 / std, left=1 / std[0], right=1.0)
     f = np.concatenate([[0.0], np.cumsum((slope[1:] + slope[:-1]) / 2 * np.diff(m))])
-    # One round of correction: divide the slope by the deviation that is left, f' -> f' / std f.
+    # Rounds of correction: divide the slope by the deviation that is left, f' -> f' / std f.
     for _ in range(8):
         expected = density @ (weights * f)
         left = np.sqrt(np.maximum(density @ (weights * f**2) - expected**2, 1e-12))
@@ -109,7 +109,8 @@ def _even_table(name: str, device: torch.device) -> tuple[Tensor, Tensor, float]
     elif name == "expected":
         values, last = e, STEP
     elif name == "slope":
-        near = [np.interp(e + shift, e, nu, right=nu[-1] + shift) for shift in (SLOPE_STEP, -SLOPE_STEP)]
+        # Beyond the last entry the inverse has a slope of 1, as `invert` has.
+        near = [np.interp(e + shift, e, nu) + np.maximum(e + shift - e[-1], 0) for shift in (SLOPE_STEP, -SLOPE_STEP)]
         values, last = (near[0] - near[1]) / (2 * SLOPE_STEP), 0.0
     else:
         roots = np.arange(0, np.sqrt(e[-1]) + ROOT_STEP, ROOT_STEP)

@@ -60,6 +60,14 @@ def test_slope_of_the_inverse() -> None:
     assert torch.allclose(inverse_slope(nu), slope, rtol=0.02)
 
 
+def test_nothing_jumps_where_the_table_ends() -> None:
+    nu = torch.linspace(18, 22, 401)
+    slope = inverse_slope(nu)
+    assert (slope > 0.99).all() and (slope < 1.02).all()
+    rises = invert(expected(nu)).diff() / nu.diff()
+    assert (rises > 0.97).all() and (rises < 1.03).all()
+
+
 def test_restored_signals_are_those_of_the_inverse_but_for_the_darkest() -> None:
     d = expected(torch.tensor([0.0, 0.3, 1.0, 2.0, 10.0]))
     restored = restore(d)
