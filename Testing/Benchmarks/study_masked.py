@@ -1,10 +1,10 @@
 """Study: scans from which all but the brain was cut away.
 
 A mask is laid into tissue. The masked scan is denoised as the program does it (tissue goes on beyond the edge, and
-empty space has noise, while the network looks), without that, and by BM3D, after the stabilising transform where noise
-is Rician; for comparison the whole scan, where there is no edge. Errors in the outermost pixels of the mask and further
-in, and the level that is measured. Then a block is cut out of scans with Rician noise, as a face is, and nothing is
-told. Writes study_masked.json and study_masked.md.
+empty space has noise, while the network looks), without that, and by BM3D, where noise is Rician after the stabilising
+transform and with its exact unbiased inverse; for comparison the whole scan, where there is no edge. Errors in the
+outermost pixels of the mask and further in, and the level that is measured. Then a block is cut out of scans with
+Rician noise, as a face is, and nothing is told. Writes study_masked.json and study_masked.md.
 
     python study_masked.py T1W.nii.gz T2W.nii.gz FLAIR.nii.gz --slices 12
 """
@@ -79,7 +79,7 @@ def _cell(clean: np.ndarray, kind: str, snr: float, loaded: model.Model, rows: n
     images = {name: denoise(scan, loaded, told).estimate[rows] for name, scan in ((WHOLE, noisy), (OURS, cut))}
     with mock.patch("C2SCore.volumepass.filled", lambda slices, *rest: slices):
         images[PLAIN] = denoise(cut, loaded, told).estimate[rows]
-    images[BM3D] = list(peers.bm3d_ways(cut[rows], sigma, kind, peers.Cache(None)).values())[-1]
+    images[BM3D] = peers.bm3d_of_literature(cut[rows], sigma, kind)
     measured = {name: measure(scan, None, "auto", passes) for name, scan in ((WHOLE, noisy), (OURS, cut))}
     levels = {name: each.sigma for name, each in measured.items()}
     with mock.patch("C2SCore.calibration.beside_a_cut", lambda slices, side: np.broadcast_to(False, slices.shape)):
