@@ -13,6 +13,7 @@ from C2SCore.patches import Batch
 
 SOFT = 0.5  # of the band-limited patches are apodised, too
 QUIET = 0.03  # of the tissue signal: own noise up to which a scan's intensities may be warped
+EMPTIEST = 0.5  # of the slice's root mean square: a patch of less says nothing of how a warp changes its slice
 
 
 def augment(batch: Batch, config: TrainConfig, rng: np.random.Generator) -> Batch:
@@ -26,7 +27,8 @@ def augment(batch: Batch, config: TrainConfig, rng: np.random.Generator) -> Batc
         x, growth = add_ghosts(batch.x, config.ghosts, rng)
         batch = replace(batch, x=x, sigma_d=batch.sigma_d * growth, sigma_data=batch.sigma_data * growth)
     if config.contrast_jitter > 0:
-        batch = replace(batch, x=_jitter(batch.x, config.contrast_jitter, batch.sigma_d < QUIET, rng))
+        x = _jitter(batch.x, config.contrast_jitter, batch.sigma_d < QUIET, rng)
+        batch = replace(batch, x=x, sigma_data=batch.sigma_data * _growth(batch, x))
     if config.noise.band_limited > 0:
         window = _random_windows(len(batch.x), batch.x.shape[-1], config.noise.band_limited, rng)
         passed = batch.profiles * window**2
@@ -79,3 +81,12 @@ def _jitter(x: np.ndarray, fraction: float, quiet: np.ndarray, rng: np.random.Ge
         else:
             x[row] = v ** np.float32(rng.uniform(0.6, 1.6))
     return x
+
+
+def _growth(batch: Batch, warped: np.ndarray) -> np.ndarray:
+    """How much the signal of the slices grew, (N,) float32: the root mean square of the signal in each patch, after
+    over before.
+    """
+    before, after = (np.square(x[:, 0]).mean(axis=(1, 2)) - batch.sigma_d**2 for x in (batch.x, warped))
+    told = (before > (EMPTIEST * batch.sigma_data) ** 2) & (after > 0)
+    return np.sqrt(np.divide(after, before, out=np.ones_like(before), where=told))
