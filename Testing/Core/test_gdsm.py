@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -111,57 +116,104 @@ def test_sure_estimates_the_true_error() -> None:
     assert sum(estimates) / 40 == pytest.approx(sum(errors) / 40, rel=0.02)
 
 
-def _fit_linear(
-    sigma_d: float, colour: torch.Tensor, normalised: bool, antithetic: bool, sigma_target: float = 0.0
-) -> torch.Tensor:
-    """Gains per frequency of the linear h = F^-1 gain F x that minimises the loss on x_0 ~ N(0, 1) white, noise of
-    spectrum `colour`.
+SIGMA_D = (0.4, 0.8)  # two noise levels of the data
+SIGMA_T = (0.9, 1.2)  # to each of which both are corrupted: one network must serve data of either
+SIZE = 4
 
-    The loss is a quadratic in the gains, so its minimiser comes from one linear fit per frequency.
+
+@dataclass
+class _Drawn:
+    """Gaussian data x_0 ~ N(0, 1) with noise of covariance sigma_d^2 Sigma, Sigma = basis diag(colour) basis^T.
+
+    As many images of every pair of levels, in which all moments of x_0, n and z are exactly those of their
+    distributions: the mean of a quadratic over them is its expectation, so that minima need no tolerance.
     """
+
+    x_0: torch.Tensor
+    x_d: torch.Tensor
+    z: torch.Tensor
+    sigma_d: torch.Tensor
+    sigma_tau: torch.Tensor
+    basis: torch.Tensor
+    colour: torch.Tensor
+
+    def network(self, gains: torch.Tensor) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+        """A linear h with gains (levels, SIZE^2) in the basis, which knows nothing but x_t and sigma_t."""
+
+        def h(x: torch.Tensor, sigma_t: torch.Tensor) -> torch.Tensor:
+            level = (sigma_t[:, None] - torch.tensor(SIGMA_T, dtype=torch.float64)).abs().argmin(dim=1)
+            return (x.flatten(1) @ self.basis * gains[level] @ self.basis.T).reshape(x.shape)
+
+        return h
+
+    def minimiser(self, **form: Any) -> torch.Tensor:
+        """The gains (levels, SIZE^2) at which the gradient of `loss_at` is 0."""
+
+        def gradient(gains: torch.Tensor) -> torch.Tensor:
+            gains.requires_grad_(True)
+            loss = gdsm.loss_at(self.network(gains), self.x_d, self.sigma_d, self.sigma_tau, self.z, **form).mean()
+            return torch.autograd.grad(loss, gains)[0]
+
+        # A quadratic without mixed terms: two gradients tell where it is least.
+        first = gradient(torch.zeros(len(SIGMA_T), SIZE**2).double())
+        second = gradient(torch.ones(len(SIGMA_T), SIZE**2).double())
+        assert (second - first > 0).all()
+        return first / (first - second)
+
+    def expected(self, sigma_target: float = 0.0) -> torch.Tensor:
+        """Gains of E[x_target | x_t]."""
+        sigma_t = torch.tensor(SIGMA_T, dtype=torch.float64)[:, None]
+        return (1 + sigma_target**2 * self.colour) / (1 + sigma_t**2 * self.colour)
+
+
+def _gaussian_data(white: bool = True) -> _Drawn:
     g = torch.Generator().manual_seed(1)
-    n, size = 6000, colour.shape[-1]
-
-    def noise() -> torch.Tensor:
-        return torch.fft.ifft2(torch.fft.fft2(torch.randn(n, 1, size, size, generator=g).double()) * colour.sqrt()).real
-
-    x_d = torch.randn(n, 1, size, size, generator=g).double() + sigma_d * noise()
-    tau = torch.tensor(0.6 * sigma_d).double()
-    level = torch.tensor(sigma_d).double()
-    gamma, delta = gdsm.gamma_delta(tau, level, sigma_target)
-    z = noise()
-    top = bottom = torch.zeros(size, size).double()
-    for sign in (1, -1) if antithetic else (1,):
-        x_t = gdsm.corrupt(x_d, tau, sign * z)
-        scale = gamma if normalised else 1.0
-        regressor, target = torch.fft.fft2(gamma * x_t / scale), torch.fft.fft2((x_d - delta * x_t) / scale)
-        top = top + (regressor.conj() * target).real.sum(dim=(0, 1))
-        bottom = bottom + regressor.abs().square().sum(dim=(0, 1))
-    return top / bottom
+    pixels, n = SIZE**2, 4 * SIZE**2
+    basis, _ = torch.linalg.qr(torch.randn(pixels, pixels, generator=g).double())
+    colour = torch.ones(pixels).double() if white else torch.linspace(0.2, 1.8, pixels).double()
+    parts: list[list[torch.Tensor]] = []
+    for level, corrupted in itertools.product(SIGMA_D, SIGMA_T):
+        exact, _ = torch.linalg.qr(torch.randn(n, 3 * pixels, generator=g).double())
+        x_0, noise, z = (exact * n**0.5).split(pixels, dim=1)
+        images = [v @ basis.T for v in (x_0, x_0 + level * noise * colour.sqrt(), z * colour.sqrt())]
+        levels = [torch.full((n,), v, dtype=torch.float64) for v in (level, (corrupted**2 - level**2) ** 0.5)]
+        parts.append([*(v.reshape(n, 1, SIZE, SIZE) for v in images), *levels])
+    return _Drawn(*(torch.cat(column) for column in zip(*parts)), basis, colour)
 
 
-@pytest.mark.parametrize("antithetic", [False, True])
+FORMS = [(normalised, antithetic) for normalised in (False, True) for antithetic in (False, True)]
+
+
+@pytest.mark.parametrize(("normalised", "antithetic"), FORMS)
 @pytest.mark.parametrize("white", [True, False])
-def test_minimiser_is_the_posterior_mean_for_white_and_coloured_noise(white: bool, antithetic: bool) -> None:
-    size, sigma_d = 4, 0.7
-    f = torch.fft.fftfreq(size).abs().double()
-    colour = torch.ones(size, size).double() if white else 1.5 - 1.4 * torch.outer(f, torch.ones(size).double()) / 0.5
-    colour = colour / colour.mean()
-    gains = _fit_linear(sigma_d, colour, normalised=True, antithetic=antithetic)
-    level = 1.36 * sigma_d**2 * colour  # sigma_t^2 = sigma_d^2 (1 + 0.36) at every frequency
-    assert torch.allclose(gains, 1 / (1 + level), atol=0.05)
-    if not white:
-        # Corrupting with white noise instead would give one gain for all frequencies: the test must tell them apart.
-        assert float(gains.max() - gains.min()) > 0.2
+def test_one_network_learns_the_posterior_means_of_two_noise_levels(
+    white: bool, normalised: bool, antithetic: bool
+) -> None:
+    drawn = _gaussian_data(white)
+    gains = drawn.minimiser(normalised=normalised, antithetic=antithetic)
+    assert torch.allclose(gains, drawn.expected(), rtol=1e-9)
+    # Corrupting with white noise instead would give one gain for all frequencies: the test must tell them apart.
+    assert white or float(gains.max() - gains.min()) > 0.2
 
 
-def test_minimiser_for_a_target_level_lies_on_the_detail_line() -> None:
-    size, sigma_d, target = 4, 0.7, 0.4
-    colour = torch.ones(size, size).double()
-    gains = _fit_linear(sigma_d, colour, True, True, target)
-    sigma_t2 = 1.36 * sigma_d**2
-    expected = (1 + target**2) / (1 + sigma_t2)  # E[x_target | x_t] for x_0 ~ N(0, 1)
-    assert torch.allclose(gains, torch.full_like(gains, expected), atol=0.04)
+@pytest.mark.parametrize(("normalised", "antithetic"), FORMS)
+def test_minimiser_for_a_target_level_lies_on_the_detail_line(normalised: bool, antithetic: bool) -> None:
+    drawn, target = _gaussian_data(white=False), 0.3
+    gains = drawn.minimiser(normalised=normalised, antithetic=antithetic, sigma_target=target)
+    assert torch.allclose(gains, drawn.expected(target), rtol=1e-9)
+
+
+@pytest.mark.parametrize("alpha", [0.0, -1.0])
+def test_less_its_floor_the_loss_is_the_true_error(alpha: float) -> None:
+    drawn = _gaussian_data()
+    for factor in (1.0, 0.7):
+        h = drawn.network(factor * drawn.expected())
+        loss = gdsm.loss_at(h, drawn.x_d, drawn.sigma_d, drawn.sigma_tau, drawn.z, alpha=alpha)
+        floor = gdsm.loss_floor(drawn.sigma_d, drawn.sigma_tau, drawn.z, alpha=alpha)
+        sigma_t = gdsm.sigma_total(drawn.sigma_tau, drawn.sigma_d)
+        error = h(gdsm.corrupt(drawn.x_d, _image(drawn.sigma_tau), drawn.z), sigma_t) - drawn.x_0
+        weighted = error.square().mean(dim=(1, 2, 3)) * sigma_t ** (2 * alpha)
+        assert float((loss - floor).mean()) == pytest.approx(float(weighted.mean()), rel=1e-9)
 
 
 def test_detail_line_matches_the_closed_form() -> None:
