@@ -83,7 +83,11 @@ class VolumePass:
         return to_array(rician.restore(values[:, 0]) * to_tensor(_wide(self.levels[rows])))
 
     def uncertainty(self, estimate: np.ndarray, progress: Progress, cancelled: Callable[[], bool]) -> np.ndarray:
-        """Standard deviation of x_0 given x_d, (K, J, I), in the scan's unit."""
+        """Standard deviation of x_0 given x_d, (K, J, I), in the scan's unit, as slices along K tell it.
+
+        Of `estimate_along_each` it is an upper bound: the square error of a mean of estimates is the mean of theirs
+        less their variance. Probes of that mean would not show it: z (dh/dx z) is linear in h.
+        """
         result, generator = np.empty_like(self.voxels), torch.Generator().manual_seed(0)
         for rows in self._steps("uncertainty", progress, cancelled):
             result[rows] = self._uncertainty_of_slices(rows, estimate[rows], generator)
