@@ -79,7 +79,8 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
         ]
     values["places"] = [{name: place[name] for name in ("moved", "gain", "noise")} for place in found["noisy"]]
     peak = float(np.ptp((pair[0] + pair[1]) / 2))
-    values["ways"] = {way: _summary(scored, found, peak) for way, scored in found.items()}
+    values["ways"] = {way: _summary(scored, peak) for way, scored in found.items()}
+    compare(values["ways"])
     draw_slices(pictures, options.out / f"{options.name}.png")
     common.write_results(options.out, options.name, values, _text(values))
     return values
@@ -156,21 +157,23 @@ class Place:
         return float(np.mean((self._in_place(image) - self.other)[self.mask] ** 2))
 
 
-def _summary(scored: list[dict[str, float]], found: dict[str, list[dict[str, float]]], peak: float) -> dict[str, Any]:
-    """Over slices and both directions: PSNR from the mean error, noise left, and paired differences of the error."""
-
-    def left(places: list[dict[str, float]]) -> np.ndarray:
-        return np.array([place["error"] / place["noise"] for place in places])
-
+def _summary(scored: list[dict[str, float]], peak: float) -> dict[str, Any]:
+    """Over slices and both directions: PSNR from the mean error, and noise left, in every slice, too."""
+    left = np.array([place["error"] / place["noise"] for place in scored])
     error = np.mean([place["error"] for place in scored])
-    summary: dict[str, Any] = {"psnr": _psnr(error, peak), "noise_left": common.mean(left(scored))}
-    summary["slices"] = left(scored).round(4).tolist()
-    summary["less_noise_left_than"] = {
-        other: common.paired(left(places), left(scored)) for other, places in found.items()
-    }
+    summary = {"psnr": _psnr(error, peak), "noise_left": common.mean(left), "slices": left.round(4).tolist()}
     if "true_error" in scored[0]:
         summary["true_psnr"] = _psnr(np.mean([place["true_error"] for place in scored]), peak)
     return summary
+
+
+def compare(ways: dict[str, Any]) -> None:
+    """Add paired differences of the noise left to summaries, over slices: the two directions share a slice's anatomy
+    and both noises, so that their mean is one value.
+    """
+    left = {way: np.reshape(found["slices"], (2, -1)).mean(axis=0) for way, found in ways.items()}
+    for way, found in ways.items():
+        found["less_noise_left_than"] = {other: common.paired(left[other], left[way]) for other in ways}
 
 
 def _psnr(error: float, peak: float) -> float:
@@ -201,8 +204,9 @@ def _text(values: dict[str, Any]) -> str:
             f"{values['scan']}, {values['slices']} slices, each repetition scored against the other in the foreground, "
             f"corrected for that one's noise; model {values['model']}. Level from the pair {values['pair_sigma']:.4g} "
             f"(SNR {values['snr']:.1f}), measured by ours from one repetition "
-            f"{' and '.join(f'{v:.4g}' for v in values['measured_sigma'])}. p: paired t-test over slices of the error "
-            "in units of the noise's variance.",
+            f"{' and '.join(f'{v:.4g}' for v in values['measured_sigma'])}. p: paired t-test over slices (n = "
+            f"{values['ways'][OURS]['less_noise_left_than']['noisy']['n']}) of the error in units of the noise's "
+            "variance, mean of both directions.",
             common.table(header, rows),
             "## What it shows",
             _shows(values),

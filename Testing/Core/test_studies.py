@@ -282,6 +282,7 @@ def test_study_of_a_pair(script, model_file, tmp_path, fast_peers):
     assert values["pair_sigma"] * values["snr"] > 0 and values["snr"] == pytest.approx(15, rel=0.1)
     for found in values["ways"].values():
         assert found["psnr"] == pytest.approx(found["true_psnr"], abs=0.3)
+        assert len(found["slices"]) == 8 and {less["n"] for less in found["less_noise_left_than"].values()} == {4}
     # The gain of the second repetition is found.
     gains = [place["gain"] for place in values["places"]]
     assert sum(gains[:4]) / 4 == pytest.approx(1 / 1.03, abs=0.015)
