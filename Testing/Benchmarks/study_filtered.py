@@ -88,12 +88,13 @@ def _text(values: dict[str, Any]) -> str:
             levels = [cell["level"] for cell in cells]
             shown = (f"{np.mean([_psnr(cell, name) for cell in cells]):.2f}" for name in names)
             rows.append((f"{way}, {snr:g}", *shown, f"{min(levels):.2f} to {max(levels):.2f}"))
-    scans = ", ".join(dict.fromkeys(cell["scan"] for cell in values["cells"]))
+    scans = list(dict.fromkeys(cell["scan"] for cell in values["cells"]))
+    slices = len(values["cells"][0]["ways"][NOISY]["psnr"]["slices"])
     return "\n\n".join(
         [
             "# Filtered and interpolated images",
-            f"Model {values['model']}; magnitudes of {scans}; PSNR in the foreground (dB), mean over scans; the level "
-            "that is measured over the true one.",
+            f"Model {values['model']}; magnitudes of {', '.join(scans)}, slices of each: {slices}; PSNR in the "
+            "foreground (dB), mean over scans; the level that is measured over the true one.",
             common.table(("stored, SNR", *names, "measured level"), rows),
             f"## What it shows\n\n{_shows(values['cells'])}",
         ]

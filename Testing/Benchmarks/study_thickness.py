@@ -35,6 +35,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     name, clean = common.anatomy(options.scan, (options.side,) * 3, options.seed)
     clean = common.middle(clean, options.slab)
     values: dict[str, Any] = {"environment": common.environment(options.seed), "scan": name, "model": loaded.card.name}
+    values["seen_by_model"] = name in loaded.card.trained_on
     values["cells"] = [
         {"times": times, "snr": snr} | _cell(thicker(clean, times), snr, loaded, options.seed)
         for times in options.times
@@ -85,7 +86,8 @@ def _text(values: dict[str, Any]) -> str:
             f"{values['scan']}, Gaussian noise, true sigma, model {values['model']}; PSNR in the foreground.",
             common.table(("times as thick as wide, SNR", "one axis, dB", "every axis, dB", "gain dB", "p"), rows),
             "## What it shows",
-            f"Slices along every axis gain {shown}. The program uses them up to {scan.ALIKE:g}.",
+            f"Slices along every axis gain {shown}. The program uses them up to {scan.ALIKE:g}."
+            + (f" The model saw {values['scan']} in training, with other noise than this." * values["seen_by_model"]),
         ]
     )
 

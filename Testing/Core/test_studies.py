@@ -60,7 +60,9 @@ def test_study_of_filtered_images(script, tmp_path, fast_peers, monkeypatch):
     monkeypatch.setattr(study.storing, "WAYS", kept)
     study.main(["--out", str(tmp_path), "--side", "96", "--slices", "1", "--snr", "10"])
     cells = {cell["way"]: cell for cell in read(tmp_path, "study_filtered")["cells"]}
-    assert set(cells) == set(kept)
+    assert set(cells) == set(kept) and "slices of each: 1;" in (tmp_path / "study_filtered.md").read_text(
+        encoding="utf-8"
+    )
     for cell in cells.values():
         assert cell["level"] == pytest.approx(1, abs=0.2)
         assert cell["ways"][study.MEASURED]["psnr_mask"]["mean"] > cell["ways"][study.NOISY]["psnr_mask"]["mean"] + 2
@@ -254,7 +256,11 @@ def test_study_of_isotropic_voxels(script, tmp_path, fast_peers):
 def test_study_of_thickness(script, tmp_path):
     study = script("study_thickness")
     study.main(["--out", str(tmp_path), "--side", "32", "--times", "1", "2", "--snr", "10"])
-    thin, thick = read(tmp_path, "study_thickness")["cells"]
+    values = read(tmp_path, "study_thickness")
+    thin, thick = values["cells"]
+    seen = "saw head in training"
+    assert not values["seen_by_model"] and seen not in study._text(values)
+    assert seen in study._text(values | {"seen_by_model": True})
     assert thin["gain"]["mean"] > thick["gain"]["mean"]
     ramp = np.arange(10, dtype=np.float32)[:, None, None]
     assert np.allclose(study.thicker(ramp, 2).ravel(), [0.5, 2.5, 4.5, 6.5, 8.5])
