@@ -224,7 +224,7 @@ class DataPanel:
         if p.target and p.target not in names:  # it holds, so it is shown: or nobody could choose another
             entries.append((self._absent(p.target), p.target))
         blocked = box.blockSignals(True)
-        if [(box.itemText(n), box.itemData(n)) for n in range(box.count)] != entries:
+        if [(box.itemText(n), box.itemData(n) or "") for n in range(box.count)] != entries:
             box.clear()
             for text, name in entries:
                 box.addItem(text, name)

@@ -79,7 +79,7 @@ class RecipePanel:
         if self._parameters is None or self._updating:
             return
         box = self.ui.initialBox
-        if box.count and box.itemData(box.currentIndex) != self._parameters.initial:  # a script chose
+        if box.count and (box.itemData(box.currentIndex) or "") != self._parameters.initial:  # a script chose
             self.fill_models()
         self._updating = True
         try:
@@ -134,10 +134,10 @@ class RecipePanel:
         box.addItem(_("nothing (from scratch)"), recipe.SCRATCH)
         for entry in models.entries():
             box.addItem(models.label(entry), entry.name)
-        if box.findData(chosen) < 0:
+        if chosen and box.findData(chosen) < 0:
             is_file = chosen.endswith(".safetensors") and Path(chosen).is_file()  # by a script
             box.addItem(Path(chosen).stem if is_file else _("{name} (missing)").format(name=chosen), chosen)
-        box.setCurrentIndex(box.findData(chosen))
+        box.setCurrentIndex(max(box.findData(chosen), 0))
         box.blockSignals(blocked)
 
     def _on_preset(self, index: int) -> None:
