@@ -16,14 +16,14 @@ from C2SCore.trainrecord import Record
 from C2SCore.writing import atomic
 
 WORDS = ("description", "anatomy", "licence", "attribution", "note")
-LISTS = ("contrasts", "auxiliary")
-EDITABLE = ("contrasts", *WORDS)
+LISTS = ("contrasts", "auxiliary", "trained_on")
+EDITABLE = ("contrasts", "trained_on", *WORDS)  # trained_on: files and folders may be called after patients
 GIVEN = (*EDITABLE, "auxiliary", "date", "name")  # what a training may be told of its model; the rest it finds itself
 ALIGNMENT = 8  # bytes: where the tensors of a safetensors file begin
 
 
 def edit_card(path: str | Path, changes: Mapping[str, Any]) -> Card:
-    """Write `changes` on the card of a model file: text for WORDS, a list for `contrasts`; returns the new card.
+    """Write `changes` on the card of a model file: text for WORDS, else a list; returns the new card.
 
     The training that made the model, if it can be resumed, takes the words on too. Raises `UserError` for other fields,
     for bundled models, and while the model is being trained.

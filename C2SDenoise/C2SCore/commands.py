@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from C2SCore.errors import UserError
+from C2SCore.guidance import counted
 from C2SCore.terminal import Reporter, table, told
 
 if TYPE_CHECKING:
@@ -269,7 +270,15 @@ def models(options: argparse.Namespace) -> int:
             entry = model.import_model(options.file, options.name)
             print(f"{options.file} is now the model {entry.name!r}")
         elif options.action == "export":
-            print(f"{options.model} -> {model.export_model(options.model, options.file)}")
+            exported = model.export_model(options.model, options.file)
+            print(f"{options.model} -> {exported}")
+            own = not any(entry.bundled and entry.name == options.model for entry in card.list_models())
+            if own and (named := len(card.read_card(exported).trained_on)):
+                _say(
+                    f"note: The card names {counted(named, 'scan')} after files and folders, which may hold names of "
+                    f'patients. To take them out: c2s models edit "{exported}" --card FILE.yaml, with the line '
+                    "trained_on: []"
+                )
         else:
             print(f"{model.remove_model(options.model)} removed")
     return 0

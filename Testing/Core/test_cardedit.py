@@ -12,7 +12,7 @@ import safetensors
 import torch
 
 from C2SCore import card, model, runlock
-from C2SCore.card import read_card, read_header
+from C2SCore.card import Card, read_card, read_header
 from C2SCore.cardedit import edit_card
 from C2SCore.cli import main
 from C2SCore.errors import UserError
@@ -38,6 +38,27 @@ def test_the_words_change_and_nothing_else(own: Path, model_file: Path) -> None:
         assert len(file.keys()) == len(a)
     edit_card(own, {"description": "", "contrasts": "T2W"})
     assert read_card(own).contrasts == ("T2W",) and read_card(own).licence == "CC BY 4.0"
+
+
+def test_names_of_scans_are_taken_out_before_a_model_is_shared(
+    own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model.save(own, model.load(own).denoiser, Card("own", trained_on=("DOE_JOHN_T1", "DOE_JANE_T1")))
+    words, shared = tmp_path / "words.yaml", tmp_path / "shared.safetensors"
+    assert main(["models", "export", str(own), str(shared)]) == 0
+    told = capsys.readouterr()
+    assert told.out.count("\n") == 1 and "The card names 2 scans" in told.err and "trained_on: []" in told.err
+    assert f'c2s models edit "{shared}" --card' in told.err
+    words.write_text("trained_on: [p1, p2]")
+    assert main(["models", "edit", str(shared), "--card", str(words)]) == 0
+    assert read_card(shared).trained_on == ("p1", "p2") and len(read_card(own).trained_on) == 2
+    words.write_text("trained_on: []")
+    assert main(["models", "edit", str(shared), "--card", str(words)]) == 0
+    assert read_card(shared).trained_on == () and "JOHN" not in shared.read_bytes().decode("latin-1")
+    capsys.readouterr()
+    for name, file in ((str(shared), "again"), ("default", "bundled")):  # what bundled models have seen is public
+        assert main(["models", "export", name, str(tmp_path / file)]) == 0
+        assert capsys.readouterr().err == ""
 
 
 def test_what_a_later_version_wrote_is_kept(own: Path) -> None:
