@@ -15,8 +15,7 @@ from C2SCore.scan import Scan
 if TYPE_CHECKING:
     from C2SCore.denoising import Options
     from C2SCore.model import Model
-
-Progress = Callable[[str, int, int], None]
+    from C2SCore.volumepass import Progress
 
 
 def adapted(

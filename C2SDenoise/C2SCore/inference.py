@@ -5,7 +5,7 @@ ends.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -33,7 +33,6 @@ class SlicePass:
     say: Callable[[str], None] = lambda text: None
     pixels: int = 0
     precision: str = "auto"
-    failures: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         self.pixels = self.pixels or (CPU_PIXELS if self.device.type == "cpu" else GPU_PIXELS)
@@ -93,7 +92,6 @@ class SlicePass:
             return self.denoiser(*given).float().cpu()
 
     def _shrink(self, slice_pixels: int) -> None:
-        self.failures += 1
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         if self.pixels > SMALLEST_TILE**2:
