@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Generic, TypeVar
+
+from C2SCore.threads import cores
 
 T = TypeVar("T")
 MOST_THREADS = 12
@@ -15,7 +16,7 @@ AHEAD = 2  # steps for each thread
 
 def threads_for(kind: str) -> int:
     """A GPU waits for batches unless several cores draw them; a processor that computes itself has one thread draw."""
-    return 1 if kind == "cpu" else max(1, min(MOST_THREADS, (os.cpu_count() or 1) - 1))
+    return 1 if kind == "cpu" else max(1, min(MOST_THREADS, cores() - 1))
 
 
 class Feeder(Generic[T]):

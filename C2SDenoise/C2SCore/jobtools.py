@@ -6,6 +6,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from C2SCore.threads import cores
+
 if TYPE_CHECKING:
     from C2SCore.worker import Context
 
@@ -17,8 +19,7 @@ def use_device(name: str, context: Context) -> str:
     from C2SCore.device import choose_device
 
     if "OMP_NUM_THREADS" not in os.environ:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        torch.set_num_threads(max(1, cores - 1))
+        torch.set_num_threads(max(1, cores() - 1))
     context.device = str(choose_device(name))
     return context.device
 

@@ -1,10 +1,15 @@
-"""How the threads of one computation wait for each other."""
+"""How many threads a computation may have, and how they wait for each other."""
 
 from __future__ import annotations
 
 import os
 
 SPINS = "3000"  # turns of a waiting loop, some microseconds
+
+
+def cores() -> int:
+    """Cores that this process may use, which a cluster or a container may have made fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def share_cores() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 
@@ -44,3 +45,9 @@ def test_an_error_comes_at_the_step_whose_it_is_and_nothing_runs_on() -> None:
 def test_a_processor_that_computes_has_one_thread_draw_a_gpu_several() -> None:
     assert threads_for("cpu") == 1
     assert 1 <= threads_for("cuda") <= MOST_THREADS
+
+
+def test_no_more_threads_draw_than_there_are_cores_for_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 3, 5}, raising=False)
+    assert threads_for("cuda") == 2
