@@ -33,6 +33,7 @@ from C2SCore.images import WRITABLE, stem_of, suffix_of
 from C2SCore.jobfiles import files_of, folded, resolved, resolved_scan
 from C2SCore.scanjob import ScanJob
 from C2SCore.terminal import told
+from C2SCore.threads import cores
 from C2SCore.writing import atomic, check_writable, write_json
 
 DONE, FAILED, SKIPPED, WAITING, LEFT_OUT = "done", "failed", "skipped", "waiting", "left out"
@@ -262,7 +263,7 @@ def _in_processes(jobs: Sequence[ScanJob], workers: int) -> Generator[Record, No
         now = waiting[:1] if alone else waiting
         count = min(workers, len(now))
         finished = set()
-        with _pool(count, max(1, _cores() // count)) as pool:
+        with _pool(count, max(1, cores() // count)) as pool:
             futures = {pool.submit(_run_in_pool, job): job for job in now}
             for future in _as_they_end(futures):
                 job = futures[future]
@@ -313,10 +314,6 @@ def _prepare(threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _on_cluster(jobs: Sequence[ScanJob], address: str) -> Iterator[Record]:

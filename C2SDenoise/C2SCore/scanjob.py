@@ -27,8 +27,7 @@ from C2SCore.writing import check_writable, write_json
 if TYPE_CHECKING:
     from C2SCore.denoising import Result
     from C2SCore.model import Model
-
-Progress = Callable[[str, int, int], None]
+    from C2SCore.volumepass import Progress
 
 
 @dataclass(frozen=True)
