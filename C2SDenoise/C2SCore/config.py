@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -204,6 +205,12 @@ def preset(name: str) -> TrainConfig:
     path = presets_folder() / f"{name}.yaml"
     if not path.is_file():
         raise UserError(f"There is no preset {name!r}; there are {', '.join(presets())}. Choose one of these.")
+    return _bundled(path)
+
+
+@functools.cache
+def _bundled(path: Path) -> TrainConfig:
+    """Read once: the panel asks at every change, and YAML takes 10 ms."""
     return load(path)
 
 

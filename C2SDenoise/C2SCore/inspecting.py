@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from C2SCore import files, measuring, scan
+from C2SCore import files, measuring, scan, spacing
 from C2SCore.guidance import CLEAN_SNR
 from C2SCore.scan import Scan
 
@@ -55,7 +55,7 @@ def look(
     frames = [_array(path)] if path.endswith(".npy") else files.read(path)
     first = frames[0]
     scan.check(first)
-    voxels = np.moveaxis(first.voxels, scan.slice_axis(first.spacing, first.voxels.shape), 0)
+    voxels = np.moveaxis(first.voxels, spacing.slice_axis(first.spacing, first.voxels.shape), 0)
     measuring.check_values(first.name, voxels)
     found = measuring.measure(voxels, cache=cache, refine=refine)
     sigma = float(np.median(found.sigmas))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from C2SCore import calibration, files, noise, scan
+from C2SCore import calibration, files, noise, scan, spacing
 from C2SCore.device import choose_device
 from C2SCore.errors import UserError
 from C2SCore.jobfiles import check_image_name, check_outputs
@@ -46,7 +46,7 @@ def measure(
             limit = noise.repeated_sigma([frame.voxels for frame in frames])  # as when they are denoised
             for frame in frames:
                 scan.check(frame)
-                axis = scan.slice_axis(frame.spacing, frame.voxels.shape)
+                axis = spacing.slice_axis(frame.spacing, frame.voxels.shape)
                 slices = np.ascontiguousarray(np.moveaxis(frame.voxels, axis, 0))
                 found = calibration.measure(slices, None, "auto", passes)
                 found = found.lowered(limit) if found.sigma > limit else found

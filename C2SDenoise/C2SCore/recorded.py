@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from C2SCore import files, scan, training
+from C2SCore import files, scan, spacing, training
 from C2SCore.card import find_model, read_card
 from C2SCore.config import TrainConfig
 from C2SCore.errors import Cancelled, UserError
@@ -188,11 +188,11 @@ class Cases:
         for message in messages:
             self._emit(Log(message))
         names = [f"{name} {n + 1}" if len(frames) > 1 else name for n in range(len(frames))]
-        axis = scan.slice_axis(frames[0].spacing, frames[0].voxels.shape)
+        axis = spacing.slice_axis(frames[0].spacing, frames[0].voxels.shape)
         targets = [
             (given if name else frame.name, np.moveaxis(frame.voxels, axis, 0)) for given, frame in zip(names, frames)
         ]
-        isotropic = scan.isotropic(frames[0].spacing, frames[0].voxels.shape)
+        isotropic = spacing.isotropic(frames[0].spacing, frames[0].voxels.shape)
         return targets, [np.moveaxis(helper, axis, 0) for helper in helpers], isotropic
 
     def _converted(

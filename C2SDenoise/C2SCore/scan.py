@@ -17,9 +17,6 @@ import SimpleITK as sitk
 from C2SCore.errors import UserError
 
 FLOAT32 = np.dtype(np.float32)
-ALIKE = 1.5  # largest over smallest spacing, up to which slices along every axis help; at 2 they harm
-THICKER = 1.3  # slices over the next larger spacing, from which they are told from pixels
-SMALLEST_PLANE = 16  # pixels: thinner planes are no slices
 SMALLEST, LARGEST = 1e-9, 1e15  # intensity of the strongest voxel
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -59,21 +56,6 @@ class Scan:
         if voxels.shape != self.voxels.shape:
             raise UserError(f"Voxels of shape {voxels.shape} do not fit a scan of shape {self.voxels.shape}.")
         return dataclasses.replace(self, voxels=voxels, name=self.name if name is None else name)
-
-
-def slice_axis(spacing: Sequence[float], shape: Sequence[int]) -> int:
-    """The axis of an array (K, J, I) along which slices lie: 0, or that of clearly the largest spacing, as where a
-    sagittal scan was turned to axial planes; `spacing` in the order I, J, K.
-    """
-    axis = int(np.argmax(spacing[::-1]))
-    second, largest = sorted(spacing)[1:]
-    plane = [n for a, n in enumerate(shape) if a != axis]
-    return axis if largest > THICKER * second and min(plane) >= SMALLEST_PLANE else 0
-
-
-def isotropic(spacing: Sequence[float], shape: Sequence[int]) -> bool:
-    """Whether voxels are about as thick as wide, and every axis is long enough to be that of a plane."""
-    return max(spacing) <= ALIKE * min(spacing) and min(shape) >= SMALLEST_PLANE
 
 
 def geometry(spacing: Sequence[float], axes: np.ndarray, origin: Sequence[float]) -> np.ndarray:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from C2SCore import __version__, contrasts, dicomwriting, files, measuring, scan
+from C2SCore import __version__, contrasts, dicomwriting, files, measuring, scan, spacing
 from C2SCore.adapting import adapted
 from C2SCore.card import find_model
 from C2SCore.errors import UserError
@@ -126,7 +126,7 @@ def run(job: ScanJob, progress: Progress | None = None, cancelled: Callable[[], 
             measuring.check_no_map(frame.name, frame.voxels)
         for path in [] if job.dicom else job.images():
             check_fits(frame, path)
-    axis = scan.slice_axis(frames[0].spacing, frames[0].voxels.shape)
+    axis = spacing.slice_axis(frames[0].spacing, frames[0].voxels.shape)
     helpers = [on_grid(files.read_one(path), frames[0], messages) for path in job.auxiliary]
     auxiliary = [np.moveaxis(helper.voxels, axis, 0) for helper in helpers]
     levels = levels_on_grid(job.sigma, frames, axis, messages)
@@ -136,7 +136,7 @@ def run(job: ScanJob, progress: Progress | None = None, cancelled: Callable[[], 
         detail=job.detail,
         device=job.device,
         uncertainty=bool(job.uncertainty),
-        isotropic=scan.isotropic(frames[0].spacing, frames[0].voxels.shape),
+        isotropic=spacing.isotropic(frames[0].spacing, frames[0].voxels.shape),
     )
     progress("read", 1, 1)
     from C2SCore.modelcache import load_kept

@@ -13,6 +13,7 @@ import numpy as np
 import slicer
 import vtk
 
+from C2SCore import spacing
 from C2SCore.errors import UserError
 
 ATTRIBUTE = "C2SDenoise."  # prefix of what a result says about its origin
@@ -58,16 +59,12 @@ def array_of(volume) -> np.ndarray:
 
 def slice_axis(volume) -> int:
     """The axis of the voxels' array along which slices lie: 0, or that of the thick slices."""
-    from C2SCore.scan import slice_axis as axis_of  # brings SimpleITK: too slow for the start of Slicer
-
-    return axis_of(volume.GetSpacing(), volume.GetImageData().GetDimensions()[::-1])
+    return spacing.slice_axis(volume.GetSpacing(), volume.GetImageData().GetDimensions()[::-1])
 
 
 def isotropic(volume) -> bool:
     """Whether voxels are about as thick as wide."""
-    from C2SCore.scan import isotropic
-
-    return isotropic(volume.GetSpacing(), volume.GetImageData().GetDimensions())
+    return spacing.isotropic(volume.GetSpacing(), volume.GetImageData().GetDimensions())
 
 
 def matrix_of(volume) -> np.ndarray:

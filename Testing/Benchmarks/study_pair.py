@@ -22,7 +22,7 @@ import peers
 import phantoms
 from pictures import Tile, draw_slices
 
-from C2SCore import files, model, scan
+from C2SCore import files, model, spacing
 from C2SCore.denoising import Options, Result, denoise
 from C2SCore.noise import pair_sigma
 from C2SCore.tissue import foreground, signal_level
@@ -93,7 +93,7 @@ def _pair(options: argparse.Namespace) -> tuple[list[str], Volumes, Volumes | No
     if options.scan:
         frames = files.read(options.scan)
         first, second = (frames[n] for n in options.frames)
-        isotropic = scan.isotropic(first.spacing, first.voxels.shape)
+        isotropic = spacing.isotropic(first.spacing, first.voxels.shape)
         return [first.name, second.name], (first.voxels, second.voxels), None, isotropic
     clean = phantoms.head((12, options.side, options.side), options.seed)
     sigma = signal_level(clean) / SNR

@@ -14,7 +14,7 @@ from typing import Any
 import common
 import numpy as np
 
-from C2SCore import model, scan
+from C2SCore import model, spacing
 from C2SCore.denoising import Options, denoise
 from C2SCore.tissue import foreground
 
@@ -86,7 +86,7 @@ def _text(values: dict[str, Any]) -> str:
             f"{values['scan']}, Gaussian noise, true sigma, model {values['model']}; PSNR in the foreground.",
             common.table(("times as thick as wide, SNR", "one axis, dB", "every axis, dB", "gain dB", "p"), rows),
             "## What it shows",
-            f"Slices along every axis gain {shown}. The program uses them up to {scan.ALIKE:g}."
+            f"Slices along every axis gain {shown}. The program uses them up to {spacing.ALIKE:g}."
             + (f" The model saw {values['scan']} in training, with other noise than this." * values["seen_by_model"]),
         ]
     )

@@ -19,8 +19,9 @@ from C2SCore.model import Model, load
 from C2SCore.patches import Case
 from C2SCore.quality import psnr
 from C2SCore.recorded import Cases
-from C2SCore.scan import Scan, isotropic
+from C2SCore.scan import Scan
 from C2SCore.scanjob import ScanJob
+from C2SCore.spacing import isotropic
 from C2SCore.training import train
 
 SHAPE = (36, 44, 40)

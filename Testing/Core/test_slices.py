@@ -9,8 +9,9 @@ import pytest
 from phantom import make_scan
 
 from C2SCore import events, files, jobs, noisecommand, recorded, scanjob
-from C2SCore.scan import Scan, slice_axis
+from C2SCore.scan import Scan
 from C2SCore.scanjob import ScanJob
+from C2SCore.spacing import slice_axis
 
 SHAPE = (4, 40, 48)
 
