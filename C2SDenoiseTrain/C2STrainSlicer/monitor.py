@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,9 +40,13 @@ def register() -> None:
 
 
 class Monitor:
-    """Curves and preview of the newest training; `show` puts them into the views, `hide` brings the old layout back."""
+    """Curves and preview of the newest training; `show` puts them into the views, `hide` brings the old layout back.
 
-    def __init__(self) -> None:
+    `defer` does a piece of work at a later turn of the event loop, so that the window answers between two.
+    """
+
+    def __init__(self, defer: Callable[[Callable[[], None]], None] = lambda step: step()) -> None:
+        self._defer = defer
         self._layout = OwnLayout(LAYOUT_ID)
         self._curves = {name: Curves(f"Training: {name}", (name,)) for name in NAMES}
         self._volumes: dict[str, str] = {}  # view name -> node id
@@ -89,18 +94,23 @@ class Monitor:
             return
         if planes.ndim != 3 or len(planes) != len(VIEWS):
             return
-        for (name, label), plane in zip(VIEWS.items(), planes, strict=True):
-            node = slicer.mrmlScene.GetNodeByID(self._volumes.get(name, ""))
-            fresh = node is None
-            if fresh:
-                node = _hidden_volume(f"Training: {label}")
-                self._volumes[name] = node.GetID()
-            slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(plane[None]))
-            if fresh:
-                node.CreateDefaultDisplayNodes()
-            self._window(node, name, planes)
-            if fresh and self.shown:
-                self._place_volumes()
+        for name, plane in zip(VIEWS, planes, strict=True):
+            self._defer(functools.partial(self._show_plane, name, plane, planes, self._pictured))
+
+    def _show_plane(self, name: str, plane: np.ndarray, planes: np.ndarray, pictured: tuple[int, str]) -> None:
+        if pictured != self._pictured:  # another picture has come, or another training
+            return
+        node = slicer.mrmlScene.GetNodeByID(self._volumes.get(name, ""))
+        fresh = node is None
+        if fresh:
+            node = _hidden_volume(f"Training: {VIEWS[name]}")
+            self._volumes[name] = node.GetID()
+        slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(plane[None]))
+        if fresh:
+            node.CreateDefaultDisplayNodes()
+        self._window(node, name, planes)
+        if fresh and self.shown:
+            self._place_volumes([name])
 
     def _window(self, node: Any, name: str, planes: np.ndarray) -> None:
         if name == "C2STrainNoise":
@@ -119,8 +129,9 @@ class Monitor:
         self._place_volumes()
         self._place_charts()
 
-    def _place_volumes(self) -> None:
-        for name, identifier in self._volumes.items():
+    def _place_volumes(self, names: Iterable[str] = tuple(VIEWS)) -> None:
+        for name in names:
+            identifier = self._volumes.get(name, "")
             composite = composite_node(name)
             node = slicer.mrmlScene.GetNodeByID(identifier)
             if composite is None or node is None:

@@ -39,7 +39,7 @@ class TrainPanel:
         on_models: Callable[[], None],
     ):
         self.ui, self._act, self._start, self._resume, self._on_models = ui, act, start, resume, on_models
-        self.monitor = Monitor()
+        self.monitor = Monitor(lambda step: job.shared(trainrun.WORKER).defer(step))
         self.models = ModelPanel(ui, act, self._say, self._models_changed)
         self.training: Training | None = None
         self.message = ""  # what happened last
@@ -87,7 +87,8 @@ class TrainPanel:
             self.monitor.clear()
             self.training = make(self._changed, self._ended)
             remember_folder(self.training.plan.out.parent)
-            self.ui.showButton.setChecked(True)
+            # A change of the layout takes time of its own: in between, the window answers.
+            job.shared(trainrun.WORKER).defer(lambda: self.ui.showButton.setChecked(True))
             self._changed(self.training)
 
         self._act(act)
