@@ -113,7 +113,8 @@ def build_parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="SCAN",
-        help="a further contrast of the same anatomy, one scan for each of --data, in order; repeat for each contrast",
+        help="a further contrast of the same anatomy, one scan for each of --data, paired by their names, files in "
+        "order; repeat for each contrast",
     )
     recipe = train.add_mutually_exclusive_group()
     recipe.add_argument("--preset", default="", help="quick, standard (default) or paper; not with --resume")
@@ -160,7 +161,9 @@ def build_parser() -> argparse.ArgumentParser:
     show.add_argument("model", metavar="MODEL")
     edit = action.add_parser("edit", help="write other words on a model's card")
     edit.add_argument("model", metavar="MODEL")
-    edit.add_argument("--card", required=True, metavar="FILE.yaml", help="description, contrasts, anatomy, licence ...")
+    edit.add_argument(
+        "--card", required=True, metavar="FILE.yaml", help="description, contrasts, anatomy, licence, trained_on ..."
+    )
     add = action.add_parser("import", help="copy a model file to your own models")
     add.add_argument("file", metavar="FILE")
     add.add_argument("--name", default=None, help="its name (default: that of the file)")

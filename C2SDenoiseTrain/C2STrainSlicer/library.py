@@ -45,10 +45,10 @@ def _find(name: str) -> cards.ModelEntry:
 
 
 def edit_card(name: str, words: dict[str, str]) -> None:
-    """Other words on the card of an own model; contrasts have commas between."""
-    changes: dict[str, Any] = dict(words)
-    if "contrasts" in words:
-        changes["contrasts"] = words["contrasts"].split(",")
+    """Other words on the card of an own model; contrasts and scans have commas between."""
+    changes: dict[str, Any] = {
+        name: text.split(",") if name in ("contrasts", "trained_on") else text for name, text in words.items()
+    }
     try:
         cardedit.edit_card(_find(name).path, changes)
     except OSError as error:

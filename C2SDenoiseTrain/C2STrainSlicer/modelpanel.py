@@ -8,6 +8,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
+from C2SCore import card as cards
 from C2SCore.errors import UserError
 from C2SSlicer import models
 from C2STrainSlicer import library
@@ -46,8 +47,7 @@ class ModelPanel:
         for widget in (self.ui.useButton, self.ui.exportButton, self.ui.removeButton, self.ui.cardSection):
             widget.setEnabled(entry is not None)
         for name, edit in self._card_edits().items():
-            value = getattr(entry.card, name) if entry else ""
-            edit.setText(value if isinstance(value, str) else ", ".join(value))
+            edit.setText(_shown(entry.card, name) if entry else "")
 
     def _card_edits(self) -> dict[str, Any]:
         """The control of each field of the card that can be edited."""
@@ -59,12 +59,16 @@ class ModelPanel:
             "attribution": ui.cardAttributionEdit,
             "licence": ui.cardLicenceEdit,
             "note": ui.cardNoteEdit,
+            "trained_on": ui.cardScansEdit,
         }
 
     def _on_card(self) -> None:
         def act() -> None:
             name = self._own()
-            library.edit_card(name, {field: edit.text for field, edit in self._card_edits().items()})
+            card = cards.read_card(cards.find_model(name))
+            edits = {field: edit.text for field, edit in self._card_edits().items()}
+            # Names of scans may have commas in them: what was not edited stays as it is.
+            library.edit_card(name, {field: text for field, text in edits.items() if text != _shown(card, field)})
             self.fill(name)
             self._say(_("The card of {name} was saved.").format(name=name))
 
@@ -87,9 +91,14 @@ class ModelPanel:
 
     def _on_export(self) -> None:
         def act() -> None:
-            self._say(
-                _("Exported to {path}.").format(path=library.export(self._own(), self.ui.exportPathEdit.currentPath))
-            )
+            path = library.export(self._own(), self.ui.exportPathEdit.currentPath)
+            said = _("Exported to {path}.").format(path=path)
+            if cards.read_card(path).trained_on:
+                said += _(
+                    " Its card names the scans as their files are called. If those are names of patients, empty Scans "
+                    "under Card of this model, and export again."
+                )
+            self._say(said)
 
         self._act(act)
 
@@ -116,3 +125,9 @@ class ModelPanel:
                 self._say(_("{name} was removed.").format(name=name))
 
         self._act(act)
+
+
+def _shown(card: cards.Card, field: str) -> str:
+    """A field of the card as one line."""
+    value = getattr(card, field)
+    return value if isinstance(value, str) else ", ".join(value)

@@ -11,6 +11,7 @@ from scenes import MODULE as DENOISE
 from scenes import add_volume
 from trainscenes import open_train, read_folder, sessions, start, until_end, without_bm3d
 
+from C2SCore import cardedit
 from C2SCore.card import read_card
 
 MODULES_BEFORE = frozenset(sys.modules)  # other tests of the same process may have loaded the core
@@ -338,15 +339,17 @@ def test_a_model_that_another_process_trains_is_not_removed(bench, models):
     assert "others was removed" in ui.statusLabel.text and not copy.exists() and not folder.exists()
 
 
-def test_the_card_is_edited_after_the_training(bench, models):
+def test_the_card_is_edited_after_the_training(bench, models, tmp_path):
     """The model that C2S Denoise lists says the new words at once; the weights are the same bytes."""
     from C2SCore import runlock
 
     copy = Path(shutil.copy(models / "tiny.safetensors", models / "edited.safetensors"))
+    cardedit.edit_card(copy, {"trained_on": ["Doe, John T1w", "Roe T1w"]})
     widget = open_train(bench)
     ui = widget.ui
     ui.ownBox.setCurrentIndex(ui.ownBox.findData("edited"))
     before = read_card(copy)
+    assert ui.cardScansEdit.text == "Doe, John T1w, Roe T1w"
     assert ui.cardAnatomyEdit.text == before.anatomy and ui.cardContrastsEdit.text == ", ".join(before.contrasts)
     ui.cardSection.setCollapsed(False)
     ui.cardAnatomyEdit.setText("knee")
@@ -356,6 +359,16 @@ def test_the_card_is_edited_after_the_training(bench, models):
     assert "card of edited was saved" in ui.statusLabel.text
     after = read_card(copy)
     assert (after.anatomy, after.contrasts, after.note) == ("knee", ("T1W", "PD"), "für alle")
+    assert after.trained_on == ("Doe, John T1w", "Roe T1w")  # was not edited
+    ui.exportPathEdit.currentPath = str(tmp_path / "named")
+    bench.click(ui.exportButton)
+    assert "names of patients" in ui.statusLabel.text
+    ui.cardScansEdit.setText("")
+    bench.click(ui.cardButton)
+    ui.exportPathEdit.currentPath = str(tmp_path / "shared")
+    bench.click(ui.exportButton)
+    assert "names of patients" not in ui.statusLabel.text
+    assert read_card(tmp_path / "shared.safetensors").trained_on == () == read_card(copy).trained_on
     assert "knee T1W, PD" in ui.ownLabel.text and ui.ownBox.currentText == "edited"
     denoise = bench.load_module(DENOISE)
     bench.enter(denoise)
