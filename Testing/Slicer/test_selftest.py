@@ -18,6 +18,7 @@ PACKAGES = {"torch": "torch", "yaml": "PyYAML", "h5py": "h5py", "safetensors": "
 @pytest.fixture
 def bare(request, monkeypatch, tmp_path):
     """Neither Slicer's Python nor the worker's has the packages: those of the test's parameter, or all."""
+    from C2SCore import config
     from C2SSlicer import job
 
     packages = getattr(request, "param", tuple(PACKAGES))
@@ -36,6 +37,7 @@ def bare(request, monkeypatch, tmp_path):
         return version(name)
 
     monkeypatch.setattr(importlib.metadata, "version", without)
+    config._bundled.cache_clear()  # a recipe that was read is not read again
     job.close_all()
     yield
     job.close_all()
