@@ -217,7 +217,8 @@ def _keep_results(jobs: Sequence[ScanJob], before: dict[str, Record]) -> None:
         if old and Path(job.output).exists() and resolved_scan(Path(old.scan)) != resolved_scan(Path(job.scan)):
             raise UserError(
                 f"{job.output} is the result of {old.scan}, and {job.scan} would be written there, too; names must "
-                "differ. Choose another output folder, or give the folder above both at once."
+                "differ. Choose another output folder, or give the folder above both at once; if the scan was only "
+                "moved, delete that result."
             )
 
 
