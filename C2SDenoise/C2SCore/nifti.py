@@ -146,6 +146,10 @@ def copy_orientation(source: Path, target: Path) -> None:
 
 def compress(source: Path, target: Path) -> None:
     """The content of one file as another, by gzip."""
-    with open(source, "rb") as plain, open(target, "wb") as file, gzip.GzipFile("", "wb", _LEVEL, file, mtime=0) as packed:
+    with (
+        open(source, "rb") as plain,
+        open(target, "wb") as file,
+        gzip.GzipFile("", "wb", _LEVEL, file, mtime=0) as packed,
+    ):
         while chunk := plain.read(_CHUNK):
             packed.write(chunk)
