@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import platform
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +31,7 @@ from C2SCore.errors import UserError
 from C2SCore.network import SIZES
 from C2SCore.runfolder import SUFFIX, run_folder
 from C2SCore.trainrecord import Record
-from C2SCore.writing import atomic
+from C2SCore.writing import atomic, copy
 
 __all__ = ["Model", "export_model", "import_model", "list_models", "load", "remove_model", "save"]
 
@@ -138,7 +137,7 @@ def import_model(path: str | Path, name: str | None = None) -> ModelEntry:
             f"There is a training {name!r} already; names are unique. Give another name, or remove that training with "
             f"`c2s models remove {name}`."
         )
-    _copy(path, target)
+    copy(path, target)
     return ModelEntry(name, target, model.card, bundled=False)
 
 
@@ -150,7 +149,7 @@ def export_model(name: str | Path, path: str | Path) -> Path:
         target = target / source.name
     if target.suffix != ".safetensors":
         target = target.with_name(target.name + ".safetensors")
-    _copy(source, target)
+    copy(source, target)
     return target
 
 
@@ -171,14 +170,3 @@ def remove_model(name: str) -> Path:
     if name in own:
         removed.unlink()
     return removed
-
-
-def _copy(source: Path, target: Path) -> None:
-    try:
-        with atomic(target, target.suffix) as temporary:
-            shutil.copyfile(source, temporary)
-    except OSError as error:
-        raise UserError(
-            f"{target} cannot be written ({error.strerror or error}); it would be a copy of {source}. Free some space, "
-            "or choose another place."
-        ) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -59,6 +60,18 @@ def atomic(path: str | Path, suffix: str = "") -> Iterator[Path]:
             _replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def copy(source: Path, target: Path) -> None:
+    """A file as another one, whole or not at all; raises `UserError`."""
+    try:
+        with atomic(target, target.suffix) as temporary:
+            shutil.copyfile(source, temporary)
+    except OSError as error:
+        raise UserError(
+            f"{target} cannot be written ({error.strerror or error}); it would be a copy of {source}. Free some space, "
+            "or choose another place."
+        ) from error
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from C2SCore import card as cards
@@ -10,7 +9,7 @@ from C2SCore.card import Card, ModelEntry
 from C2SCore.errors import UserError
 from C2SCore.guidance import counted
 from C2SCore.runfolder import run_folder
-from C2SCore.writing import atomic
+from C2SCore.writing import copy
 
 
 def entries() -> list[ModelEntry]:
@@ -57,18 +56,6 @@ def check_weights(path: Path) -> None:
             f"The weights in {path} are not those that were saved: the file was edited or damaged. "
             "Copy or export it again."
         )
-
-
-def copy(source: Path, target: Path) -> None:
-    """A model file as another one, whole or not at all; raises `UserError`."""
-    try:
-        with atomic(target, target.suffix) as temporary:
-            shutil.copyfile(source, temporary)
-    except OSError as error:
-        raise UserError(
-            f"{target} could not be written ({error.strerror or error}); it would be a copy of {source}. Free some "
-            "space, or choose another place."
-        ) from error
 
 
 def check_contrasts(card: Card, given: int) -> None:

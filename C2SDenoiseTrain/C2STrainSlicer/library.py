@@ -11,7 +11,7 @@ from C2SCore import cardedit
 from C2SCore.errors import UserError
 from C2SCore.runfolder import STATE, run_folder
 from C2SCore.trainrecord import Record
-from C2SCore.writing import check_writable
+from C2SCore.writing import check_writable, copy
 from C2SSlicer import models
 from C2STrainSlicer import trainrun
 
@@ -33,7 +33,7 @@ def export(name: str, target: str) -> Path:
     if path.exists():
         raise UserError(f"{path} exists already; nothing is overwritten. Choose another name.")
     models.check_weights(source)
-    models.copy(source, path)
+    copy(source, path)
     return path
 
 

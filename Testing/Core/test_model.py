@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shutil
 import struct
 import subprocess
 import sys
@@ -105,7 +106,7 @@ def test_a_copy_that_cannot_be_written_is_told(
     def full(source: object, target: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(model.shutil, "copyfile", full)
+    monkeypatch.setattr(shutil, "copyfile", full)
     assert main(["models", "export", str(saved), str(tmp_path / "shared")]) == 2
     assert "shared.safetensors cannot be written (No space left on device)" in capsys.readouterr().err
     with pytest.raises(UserError, match="cannot be written"):
