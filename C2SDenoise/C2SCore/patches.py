@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from fnmatch import fnmatch
-from typing import Any
 
 import numpy as np
 
@@ -157,61 +156,73 @@ class PatchSampler:
     def draw(self, n: int, rng: np.random.Generator, size: int | None = None) -> Batch:
         """n patches of `size` (default: patch) pixels, flipped and rotated at random."""
         size = size or self.patch
-        rows = [self._one(rng, size) for _ in range(n)]
-        return Batch(*(np.stack(column) for column in zip(*rows)))
+        batch = _empty(n, 1 + 2 * self.neighbours, len(self.cases[0].auxiliary), size)
+        for row in range(n):
+            self._fill(batch, row, size, rng)
+        return batch
 
-    def _one(self, rng: np.random.Generator, size: int) -> tuple[Any, ...]:
+    def _fill(self, batch: Batch, row: int, size: int, rng: np.random.Generator) -> None:
         c, k = self.index[rng.integers(len(self.index))]
         case = self.cases[c]
         if case.turned and self.turned:  # each axis as often as the others
             case = (case, *case.turned)[rng.integers(1 + len(case.turned))]
-            k = k if case is self.cases[c] else int(rng.choice(case.slices))
-        planes = [k] + [min(max(k + d, 0), len(case.target) - 1) for d in (-1, 1)] * self.neighbours
-        j, i = self._place(case, k, size, rng)
-        window = (slice(j, j + size), slice(i, i + size))
-        x = np.stack([_crop(case.target[plane], window, size) for plane in planes]).astype(np.float32) / case.signal
-        contrasts = np.zeros((len(case.auxiliary), size, size), dtype=np.float32)
-        for a, (other, scale) in enumerate(zip(case.auxiliary, case.scales)):
-            contrasts[a] = _crop(other[k], window, size) / scale
-        # A neighbour beyond the volume would be the slice itself: the network would copy its noise.
-        for d, plane in enumerate(planes[1:]):
-            if plane == k:
-                x[1 + d] = 0
-        profiles = np.stack(case.spectrum.profiles(size, size)).astype(np.float32)
+            k = k if case is self.cases[c] else int(case.slices[rng.integers(len(case.slices))])
+        volume = np.asarray(case.target)  # a memory map takes several times as long to index
+        corner = self._place(volume[k], case.signal, size, rng)
         turn, flip = int(rng.integers(4)), bool(rng.integers(2))
-        x, contrasts = _turned(x, turn, flip), _turned(contrasts, turn, flip)
-        # A spectrum is even in both frequencies: a turn only exchanges its axes.
-        profiles = profiles[::-1] if turn % 2 else profiles
+        # A neighbour beyond the volume is absent: were it the slice itself, the network would copy its noise.
+        for out, plane in zip(_turned(batch.x[row], turn, flip), [k, *(k - 1, k + 1) * self.neighbours]):
+            if 0 <= plane < len(volume):
+                _crop(volume[plane], corner, case.signal, out)
+            else:
+                out[...] = 0
+        for out, other, scale in zip(_turned(batch.contrasts[row], turn, flip), case.auxiliary, case.scales):
+            _crop(np.asarray(other)[k], corner, scale, out)
         sigma = case.sigmas[k] / case.signal
-        sigma_data = np.sqrt(max(case.powers[k] / case.signal**2 - sigma**2, 1e-6))
-        return x, contrasts, np.float32(sigma), np.float32(sigma_data), profiles, np.bool_(case.independent_slices)
+        batch.sigma_d[row] = sigma
+        batch.sigma_data[row] = math.sqrt(max(case.powers[k] / case.signal**2 - sigma**2, 1e-6))
+        # A spectrum is even in both frequencies: a turn only exchanges its axes.
+        batch.profiles[row, turn % 2], batch.profiles[row, 1 - turn % 2] = case.spectrum.profiles(size, size)
+        batch.near[row] = case.independent_slices
 
-    def _place(self, case: Case, k: int, size: int, rng: np.random.Generator) -> tuple[int, int]:
+    def _place(self, plane: np.ndarray, signal: float, size: int, rng: np.random.Generator) -> tuple[int, int]:
         """A corner; mostly where there is signal, since empty background teaches little, but never only there."""
-        height, width = case.target.shape[1:]
-        plane = case.target[k]
+        height, width = plane.shape
         j = i = 0
         for _ in range(4):
             j = int(rng.integers(max(height - size, 0) + 1))
             i = int(rng.integers(max(width - size, 0) + 1))
             centre = plane[j + size // 4 : j + 3 * size // 4 : 4, i + size // 4 : i + 3 * size // 4 : 4]
-            if centre.size == 0 or np.mean(centre) > 0.4 * case.signal or rng.random() < self.background:
+            if centre.sum(dtype=np.float32) >= 0.4 * signal * centre.size or rng.random() < self.background:
                 break
         return j, i
 
 
-def _crop(plane: np.ndarray, window: tuple[slice, slice], size: int) -> np.ndarray:
-    """A window of a plane, padded by reflection where the plane is smaller."""
-    patch = np.asarray(plane[window], dtype=np.float32)
-    missing = [size - s for s in patch.shape]
-    if any(missing):
-        patch = np.pad(patch, [(0, m) for m in missing], mode="symmetric")
-    return patch
+def _empty(n: int, channels: int, contrasts: int, size: int) -> Batch:
+    """A batch to be filled."""
+    x, others, profiles = (
+        np.empty(shape, dtype=np.float32)
+        for shape in ((n, channels, size, size), (n, contrasts, size, size), (n, 2, size))
+    )
+    sigma_d, sigma_data = np.empty((2, n), dtype=np.float32)
+    return Batch(x, others, sigma_d, sigma_data, profiles, np.empty(n, dtype=bool))
+
+
+def _crop(plane: np.ndarray, corner: tuple[int, int], unit: float, out: np.ndarray) -> None:
+    """Write a window of a plane to `out` (P, P), divided by `unit`, padded by reflection where the plane is smaller."""
+    patch = plane[corner[0] : corner[0] + len(out), corner[1] : corner[1] + len(out)]
+    if patch.shape != out.shape:
+        patch = np.pad(patch, [(0, len(out) - s) for s in patch.shape], mode="symmetric")
+    np.divide(patch, unit, out=out, dtype=np.float32)
 
 
 def _turned(values: np.ndarray, turn: int, flip: bool) -> np.ndarray:
-    """One of the eight symmetries of the square on the last two axes."""
-    return np.ascontiguousarray(np.rot90(values[..., ::-1] if flip else values, turn, axes=(-2, -1)))
+    """A view of (..., P, P) in which patches are written so that they are flipped and then turned by `turn` quarters:
+    the eight symmetries of the square.
+    """
+    if turn % 2:
+        values = values.swapaxes(-2, -1)
+    return values[..., :: -1 if turn > 1 else 1, :: -1 if (turn in (1, 2)) != flip else 1]
 
 
 def hold_back(cases: Sequence[Case], fraction: float, seed: int) -> list[tuple[int, int]]:

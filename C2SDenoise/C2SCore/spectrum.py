@@ -34,7 +34,7 @@ COMPLEXITY = 0.004  # of the mean square difference of logarithms, for each para
 FINE = 257  # frequencies of the windows when they are compared
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Spectrum:
     """Noise power along the two in-plane axes, separable: S(f_row, f_column) = rows(|f_row|) columns(|f_column|).
 
@@ -54,12 +54,17 @@ class Spectrum:
 
     def profiles(self, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
         """The factors of `power` along rows and columns, (height,) and (width,), each with a mean of 1."""
-        rows, columns = _sample(self.rows, height), _sample(self.columns, width)
-        return rows / rows.mean(), columns / columns.mean()
+        return _profiles(self, height, width)
 
 
 def white_spectrum() -> Spectrum:
     return Spectrum(np.ones(BINS), np.ones(BINS))
+
+
+@lru_cache(maxsize=4096)  # every patch that is drawn for a training asks
+def _profiles(spectrum: Spectrum, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    rows, columns = _sample(spectrum.rows, height), _sample(spectrum.columns, width)
+    return rows / rows.mean(), columns / columns.mean()
 
 
 def _sample(profile: np.ndarray, n: int) -> np.ndarray:
