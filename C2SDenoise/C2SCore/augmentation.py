@@ -20,15 +20,15 @@ def augment(batch: Batch, config: TrainConfig, rng: np.random.Generator) -> Batc
     """The batch as the recipe varies it; a window is only chosen here (`Batch.window`), level and spectrum are those
     under it.
     """
+    if max(config.lesions, config.ghosts, config.contrast_jitter) > 0:
+        batch = replace(batch, x=batch.x.copy(), contrasts=batch.contrasts.copy())
     if config.lesions > 0:
-        x, contrasts = add_lesions(batch.x, batch.contrasts, config.lesions, rng)
-        batch = replace(batch, x=x, contrasts=contrasts)
+        add_lesions(batch.x, batch.contrasts, config.lesions, rng)
     if config.ghosts > 0:
-        x, growth = add_ghosts(batch.x, config.ghosts, rng)
-        batch = replace(batch, x=x, sigma_d=batch.sigma_d * growth, sigma_data=batch.sigma_data * growth)
+        growth = add_ghosts(batch.x, config.ghosts, rng)
+        batch = replace(batch, sigma_d=batch.sigma_d * growth, sigma_data=batch.sigma_data * growth)
     if config.contrast_jitter > 0:
-        x = _jitter(batch.x, config.contrast_jitter, batch.sigma_d < QUIET, rng)
-        batch = replace(batch, x=x, sigma_data=batch.sigma_data * _growth(batch, x))
+        batch = replace(batch, sigma_data=batch.sigma_data * _jitter(batch, config.contrast_jitter, rng))
     if config.noise.band_limited > 0:
         window = _random_windows(len(batch.x), batch.x.shape[-1], config.noise.band_limited, rng)
         passed = batch.profiles * window**2
@@ -42,51 +42,39 @@ def _random_windows(n: int, size: int, fraction: float, rng: np.random.Generator
     """Random k-space windows as zero-filling, apodisation and interpolation leave them, their factors along rows and
     columns (n, 2, size); ones for the rest of the rows.
     """
-    frequencies = np.abs(np.fft.fftfreq(size))
-    windows = np.ones((n, 2, size), dtype=np.float32)
-    for row in range(n):
-        if rng.random() >= fraction:
-            continue
-        soft = rng.random() < SOFT
-        both = rng.random() < (0.75 if soft else 0.5)
-        for axis in rng.permutation(2)[: 1 + both]:
-            windows[row, axis] = _random_window(frequencies, soft, rng)
-    return windows
+    soft = rng.random((n, 1)) < SOFT
+    both = rng.random((n, 1)) < np.where(soft, 0.75, 0.5)
+    limited = (rng.random((n, 1)) < fraction) & (both | (rng.integers(2, size=(n, 1)) == [0, 1]))
+    # Nothing beyond an edge and, if soft, a fall towards it, from a faint one to Hamming's (which
+    # exp(-2.5 (f / edge)^2) follows closely) and that of linear interpolation.
+    edge = np.minimum(rng.uniform(0.22, np.where(soft, 0.7, 0.5), (n, 2)), 0.5)[..., None]
+    fall = np.where(soft, rng.uniform(0.3, 3.5, (n, 2)), 0)[..., None]
+    f = np.abs(np.fft.fftfreq(size))
+    gain = np.exp(-fall * (f / edge) ** 2) / (1 + np.exp((f - edge) / 0.004))
+    return np.where(limited[..., None], gain, 1).astype(np.float32)
 
 
-def _random_window(frequencies: np.ndarray, soft: bool, rng: np.random.Generator) -> np.ndarray:
-    """Gain along one axis: nothing beyond an edge and, if soft, a fall towards it, from a faint one to Hamming's
-    (which exp(-2.5 (f / edge)^2) follows closely) and that of linear interpolation.
+def _jitter(batch: Batch, fraction: float, rng: np.random.Generator) -> np.ndarray:
+    """Warp the intensities of some rows of batch.x smoothly, keeping 0: other contrasts of the same structure. Returns
+    how much the signal of the slices grew, (N,) float32: the root mean square of the signal in each patch, after over
+    before.
+
+    A warp stretches the noise with its slope, so only quiet rows are touched, whose own noise is far below the levels
+    trained.
     """
-    edge = min(rng.uniform(0.22, 0.7 if soft else 0.5), 0.5)
-    taper = 1 / (1 + np.exp((frequencies - edge) / 0.004))
-    return taper * np.exp(-rng.uniform(0.3, 3.5) * (frequencies / edge) ** 2) if soft else taper
-
-
-def _jitter(x: np.ndarray, fraction: float, quiet: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A copy of (N, C, P, P) with the intensities of some rows warped smoothly, keeping 0: other contrasts of the same
-    structure.
-
-    A warp stretches the noise with its slope, so only `quiet` rows (N,) are touched, whose own noise is far below the
-    levels trained.
-    """
-    x = x.copy()
-    for row in np.flatnonzero((rng.random(len(x)) < fraction) & quiet):
-        v = np.maximum(x[row], 0)
+    growth = np.ones(len(batch.x), dtype=np.float32)
+    for row in np.flatnonzero((rng.random(len(batch.x)) < fraction) & (batch.sigma_d < QUIET)):
+        x, noise = batch.x[row], batch.sigma_d[row] ** 2
+        before = np.square(x[0]).mean() - noise
+        v = np.maximum(x, 0)
         if rng.random() < 0.3:
             # Upside down above the background: fluid dark or bright.
             top = np.float32(rng.uniform(1.2, 1.8))
             weight = np.minimum(v / np.float32(0.3), 1)
-            x[row] = weight * np.maximum(top - v, np.float32(0.05)) + (1 - weight) * v
+            x[...] = weight * np.maximum(top - v, np.float32(0.05)) + (1 - weight) * v
         else:
-            x[row] = v ** np.float32(rng.uniform(0.6, 1.6))
-    return x
-
-
-def _growth(batch: Batch, warped: np.ndarray) -> np.ndarray:
-    """How much the signal of the slices grew, (N,) float32: the root mean square of the signal in each patch, after
-    over before.
-    """
-    before, after = (np.square(x[:, 0]).mean(axis=(1, 2)) - batch.sigma_d**2 for x in (batch.x, warped))
-    told = (before > (EMPTIEST * batch.sigma_data) ** 2) & (after > 0)
-    return np.sqrt(np.divide(after, before, out=np.ones_like(before), where=told))
+            x[...] = v ** np.float32(rng.uniform(0.6, 1.6))
+        after = np.square(x[0]).mean() - noise
+        if before > (EMPTIEST * batch.sigma_data[row]) ** 2 and after > 0:
+            growth[row] = np.sqrt(after / before)
+    return growth

@@ -13,13 +13,13 @@ STRENGTHS = (0.03, 0.5)  # of the signal
 NEAREST = 4  # part of the patch by which a ghost is shifted at least
 
 
-def add_ghosts(x: np.ndarray, fraction: float, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """A copy of x (N, C, P, P) with ghosts along a random axis in `fraction` of the rows, and how much their noise and
+def add_ghosts(x: np.ndarray, fraction: float, rng: np.random.Generator) -> np.ndarray:
+    """Lay ghosts along a random axis into `fraction` of the rows of x (N, C, P, P); returns how much their noise and
     signal grew, (N,) float32.
 
     Neighbouring slices ghost alike; an absent one stays absent.
     """
-    x, growth = x.copy(), np.ones(len(x), dtype=np.float32)
+    growth = np.ones(len(x), dtype=np.float32)
     side = x.shape[-1]
     low, high = np.log(STRENGTHS)
     for row in np.flatnonzero(rng.random(len(x)) < fraction):
@@ -27,4 +27,4 @@ def add_ghosts(x: np.ndarray, fraction: float, rng: np.random.Generator) -> tupl
         shift = int(rng.integers(side // NEAREST, side - side // NEAREST + 1))
         x[row] += strength * np.roll(x[row], shift, axis=1 + int(rng.integers(2)))
         growth[row] = np.hypot(1, strength)
-    return x, growth
+    return growth

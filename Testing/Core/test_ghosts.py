@@ -22,9 +22,8 @@ def _patches() -> np.ndarray:
 
 def test_a_share_of_the_patches_shows_its_anatomy_again_fainter_and_elsewhere() -> None:
     x = _patches()
-    before = x.copy()
-    new, growth = add_ghosts(x, 0.5, np.random.default_rng(0))
-    assert np.array_equal(x, before)
+    new = x.copy()
+    growth = add_ghosts(new, 0.5, np.random.default_rng(0))
     change = new - x
     touched = np.abs(change[:, 0]).max(axis=(1, 2)) > 0
     assert 0.3 < touched.mean() < 0.7 and (growth[~touched] == 1).all()

@@ -22,9 +22,8 @@ def _patches() -> tuple[np.ndarray, np.ndarray]:
 
 def test_a_share_of_the_patches_gets_small_lesions_in_tissue() -> None:
     x, contrasts = _patches()
-    before = x.copy(), contrasts.copy()
-    new, others = add_lesions(x, contrasts, 0.5, np.random.default_rng(0))
-    assert np.array_equal(x, before[0]) and np.array_equal(contrasts, before[1])
+    new, others = x.copy(), contrasts.copy()
+    add_lesions(new, others, 0.5, np.random.default_rng(0))
     change = new[:, 0] - x[:, 0]
     touched = np.abs(change).max(axis=(1, 2)) > 0
     assert 0.3 < touched.mean() < 0.7
@@ -41,8 +40,8 @@ def test_a_share_of_the_patches_gets_small_lesions_in_tissue() -> None:
 
 def test_empty_patches_stay_empty() -> None:
     x = np.zeros((8, 1, SIDE, SIDE), dtype=np.float32)
-    new, _ = add_lesions(x, np.zeros((8, 0, SIDE, SIDE), dtype=np.float32), 1.0, np.random.default_rng(0))
-    assert not new.any()
+    add_lesions(x, np.zeros((8, 0, SIDE, SIDE), dtype=np.float32), 1.0, np.random.default_rng(0))
+    assert not x.any()
 
 
 def test_lesions_are_part_of_what_is_learnt_and_leave_the_noise_as_it_is() -> None:
