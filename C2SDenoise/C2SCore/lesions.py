@@ -29,7 +29,7 @@ def add_lesions(x: np.ndarray, contrasts: np.ndarray, fraction: float, rng: np.r
     rows = np.flatnonzero(rng.random(len(x)) < fraction)
     counts = rng.integers(1, MOST + 1, size=len(rows))
     n = int(counts.sum())
-    # All that is random at once: numbers drawn one by one took longer than the lesions.
+    # All that is random at once: one by one, ellipses and numbers took several times as long.
     tries, ellipses = rng.integers(side, size=(n, TRIES, 2)), _ellipses(n, rng)
     wanted = _contrasts((n, channels + contrasts.shape[1]), rng)
     wanted[:, 1:channels] = wanted[:, :1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from C2SCore.errors import Cancelled, UserError
 from C2SCore.events import Curve, Log, Message, Preview, Progress
 from C2SCore.patches import Case, PatchSampler, hold_back
 from C2SCore.runfolder import LOCK, run_folder
+from C2SCore.spectrum import BINS, Spectrum
 from C2SCore.tensors import to_tensor
 
 train = functools.partial(training.train, device="cpu")  # where the same seed gives the same weights
@@ -579,6 +581,28 @@ def test_patches_come_from_the_scan_and_small_slices_are_padded() -> None:
     assert batch.x.shape == (2, 3, 96, 96)
     values = set(np.round(case.target / case.signal, 4).ravel().tolist())
     assert set(np.round(batch.x[0, 0], 4).ravel().tolist()) <= values
+
+
+def test_patches_are_windows_turned_and_flipped_beside_what_lies_there() -> None:
+    shape, side = (6, 40, 50), 16
+    voxels = np.arange(1, 1 + math.prod(shape), dtype=np.float32).reshape(shape)  # each tells where it lies
+    spectrum = Spectrum(np.ones(BINS), np.linspace(1, 0.1, BINS))
+    case = Case("scan", voxels, [7 * voxels], sigmas=np.arange(1, 7), powers=np.full(6, 50.0), signal=1.0)
+    case.spectrum, case.slices, case.scales = spectrum, np.arange(6), (7.0,)
+    batch = PatchSampler([case], side, 1).draw(200, np.random.default_rng(0))
+    k, j, i = np.unravel_index(batch.x[:, 0].astype(int) - 1, shape)
+    assert (k == k[:, :1, :1]).all() and np.array_equal(batch.sigma_d, k[:, 0, 0] + 1)
+    steps = np.stack([np.diff(v, axis=axis)[:, :1, :1].ravel() for v in (j, i) for axis in (1, 2)], axis=1)
+    assert len({tuple(step) for step in steps}) == 8 and (np.abs(steps).sum(axis=1) == 2).all()
+    assert all(np.ptp(v, axis=(1, 2)).max() == side - 1 for v in (j, i))
+    assert len(set(zip(j.min(axis=(1, 2)), i.min(axis=(1, 2))))) > 100
+    for d, beside in ((-1, batch.x[:, 1]), (1, batch.x[:, 2])):
+        inside = (k + d >= 0) & (k + d < 6)
+        assert np.array_equal(beside, np.where(inside, batch.x[:, 0] + d * 2000, 0))
+    assert np.allclose(batch.contrasts[:, 0], batch.x[:, 0])
+    rows, columns = spectrum.profiles(side, side)
+    for profiles, step in zip(batch.profiles, steps):
+        assert np.allclose(profiles, [columns, rows] if step[0] == 0 else [rows, columns])
 
 
 def test_known_levels_replace_the_measured_ones() -> None:
