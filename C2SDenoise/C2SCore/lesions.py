@@ -44,7 +44,7 @@ def add_lesions(x: np.ndarray, contrasts: np.ndarray, fraction: float, rng: np.r
             if place is None:
                 break
             for plane, strength, part in zip(planes, strengths, parts):
-                if part and plane.any():
+                if part and (plane[place] or plane.any()):
                     _add(plane, ellipse, place, max(strength, -DARKEST * float(plane[place])) * part)
 
 
@@ -54,7 +54,7 @@ def _add(plane: np.ndarray, ellipse: np.ndarray, place: tuple[int, int], strengt
     inside = plane[max(j, 0) : j + len(ellipse), max(i, 0) : i + len(ellipse)]
     height, width = inside.shape
     top, left = max(-j, 0), max(-i, 0)
-    inside += np.float32(strength) * ellipse[top : top + height, left : left + width]
+    inside += strength * ellipse[top : top + height, left : left + width]
 
 
 def _contrasts(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:

@@ -215,9 +215,19 @@ def _empty(n: int, channels: int, contrasts: int, size: int) -> Batch:
 def _crop(plane: np.ndarray, corner: tuple[int, int], unit: float, out: np.ndarray) -> None:
     """Write a window of a plane to `out` (P, P), divided by `unit`, padded by reflection where the plane is smaller."""
     patch = plane[corner[0] : corner[0] + len(out), corner[1] : corner[1] + len(out)]
+    height, width = patch.shape
+    np.divide(patch, unit, out=out[:height, :width], dtype=np.float32)
     if patch.shape != out.shape:
-        patch = np.pad(patch, [(0, len(out) - s) for s in patch.shape], mode="symmetric")
-    np.divide(patch, unit, out=out, dtype=np.float32)
+        _reflect(out[:, :width], height)
+        _reflect(out.T, width)
+
+
+def _reflect(values: np.ndarray, n: int) -> None:
+    """Fill what comes after the first n along the first axis, with the last first, again and again."""
+    while n < len(values):
+        more = min(n, len(values) - n)
+        values[n : n + more] = values[n - more : n][::-1]
+        n += more
 
 
 def _turned(values: np.ndarray, turn: int, flip: int) -> np.ndarray:
