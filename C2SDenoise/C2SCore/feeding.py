@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 from C2SCore.threads import cores
 
 T = TypeVar("T")
-MOST_THREADS = 12
+MOST_THREADS = 3  # more do not wait less, and take Python's lock from the thread that trains
 AHEAD = 2  # steps for each thread
 
 
