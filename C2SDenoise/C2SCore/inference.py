@@ -44,7 +44,9 @@ class SlicePass:
         return max(1, gathered // (height * width))
 
     def run(self, x: Tensor, sigma: Tensor, aux: Tensor | None, sigma_data: Tensor) -> Tensor:
-        """h of x (N, 1, H, W), on the CPU; sigma (N,) or (N, 1, H, W), aux (N, A, H, W) or None, sigma_data (N,)."""
+        """h of x (N, 1, H, W), on the device of x; sigma (N,) or (N, 1, H, W), aux (N, A, H, W) or None, sigma_data
+        (N,).
+        """
         while True:
             try:
                 return self._run(x, sigma, aux, sigma_data)
@@ -84,12 +86,12 @@ class SlicePass:
             parts = [self._pass(x[..., rows, columns], level, near, sigma_data, slice(n, n + 1)) for n in range(len(x))]
             return torch.cat(parts)
 
-        return blend(one, (len(x), 1, height, width), tile)
+        return blend(one, (len(x), 1, height, width), tile).to(x.device)
 
     def _pass(self, x: Tensor, sigma: Tensor, aux: Tensor | None, sigma_data: Tensor, rows: slice) -> Tensor:
         with torch.no_grad(), autocast(self.device, self.precision):
             given = [None if v is None else v[rows].to(self.device) for v in (x, sigma, aux, sigma_data)]
-            return self.denoiser(*given).float().cpu()
+            return self.denoiser(*given).float().to(x.device)
 
     def _shrink(self, slice_pixels: int) -> None:
         if self.device.type == "cuda":

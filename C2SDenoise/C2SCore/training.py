@@ -40,6 +40,7 @@ from C2SCore.state import (
     restore_optimizer,
     save_state,
 )
+from C2SCore.stepping import Stepper
 from C2SCore.traincard import drafted
 
 LOOKS = 20  # at least so many validations in a training, however slow the machine
@@ -165,12 +166,7 @@ class _Run:
             self.denoiser = with_contrasts(initial.denoiser, contrasts)
         self.denoiser = on_device(self.denoiser, device).train().requires_grad_(True)
         self.average = copy.deepcopy(self.denoiser).eval().requires_grad_(False)
-        self.optimizer = torch.optim.AdamW(
-            self.denoiser.parameters(),
-            lr=config.learning_rate,
-            weight_decay=config.weight_decay,
-            fused=True if device.type == "cuda" else None,
-        )
+        self.stepper = Stepper(self.denoiser, self.average, config, device)
         self.step, self.elapsed = 0, 0.0
         self.best: dict[str, Tensor] = {}
         self.best_value, self.best_step = math.inf, 0
@@ -265,23 +261,14 @@ class _Run:
     def advance(self, batch: Batch, rng: np.random.Generator) -> None:
         """One step of the optimizer."""
         config = self.config
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rate * _schedule(self.step, self.fraction(), config.warm_up)
+        rate = self.rate * _schedule(self.step, self.fraction(), config.warm_up)
         self.generator.manual_seed(int(rng.integers(2**62)))
         example = corrupted(batch, config, rng, self.generator)
-        loss = recipe_loss(self.denoiser, example, config, self.device).mean()
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.denoiser.parameters(), config.gradient_clip)
-        self.optimizer.step()
+        # The average forgets the start: its memory grows with the steps until it reaches config.ema.
+        decay = min(config.ema, (2 + self.step) / (11 + self.step))
+        self.pending.append(self.stepper.step(example, rate, decay))
         self.step += 1
         self.kept = False
-        # The average forgets the start: its memory grows with the steps until it reaches config.ema.
-        decay = min(config.ema, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            for mean, now in zip(self.average.parameters(), self.denoiser.parameters()):
-                mean.lerp_(now, 1 - decay)
-        self.pending.append(loss.detach())
 
     def settle(self) -> None:
         """Wait for the steps that a GPU still works at; raises `UserError` where a loss is not finite, so before it is
@@ -334,7 +321,7 @@ class _Run:
             "average": self.average.state_dict(),
             "best": self.best,
         }
-        groups["optimizer"] = optimizer_tensors(self.optimizer)
+        groups["optimizer"] = optimizer_tensors(self.stepper.optimizer)
         facts: dict[str, Any] = {
             "step": self.step,
             "elapsed": self.elapsed,
@@ -361,7 +348,7 @@ class _Run:
                 "The checkpoint is of another network, or of other contrasts. Give the scans that the training had, or "
                 "remove its folder to start again."
             ) from error
-        restore_optimizer(self.optimizer, groups["optimizer"])
+        restore_optimizer(self.stepper.optimizer, groups["optimizer"])
         self.best = {name: t.to(self.device) for name, t in groups.get("best", {}).items()}
         self.step, self.elapsed, self.history = facts["step"], facts["elapsed"], facts["history"]
         self.best_value = math.inf if facts["best_value"] is None else facts["best_value"]

@@ -14,7 +14,7 @@ from torch import Tensor
 from C2SCore import rician
 from C2SCore.background import tissue_box, tissue_window
 from C2SCore.calibration import Measured
-from C2SCore.errors import Cancelled
+from C2SCore.errors import Cancelled, out_of_memory
 from C2SCore.inference import SlicePass
 from C2SCore.masked import filled
 from C2SCore.tensors import to_array, to_tensor
@@ -33,6 +33,8 @@ class VolumePass:
         self.voxels, self.found, self.passes = voxels, found, passes
         self.levels, self.magnitude = found.levels, found.magnitude
         self.neighbours = passes.denoiser.neighbours
+        # Where slices are made ready, and brought back to the scan's unit.
+        self.home = passes.device if passes.device.type == "cuda" else torch.device("cpu")
         # The root mean square of a contrast is its unit.
         self.contrasts = [a / (float(np.sqrt(np.mean(np.square(a, dtype=np.float64)))) or 1.0) for a in others]
 
@@ -42,7 +44,7 @@ class VolumePass:
         for rows in self._steps("denoise", progress, cancelled):
             # Empty space is flat: it gains nothing by being seen twice.
             window = tissue_window(self.voxels[rows])
-            result[rows] = self._in_unit(rows, self.passes.run_turned(*self._tensors(rows), window))
+            result[rows] = self._denoised(rows, partial(self.passes.run_turned, window=window))
         return result
 
     def estimate_along_each(self, progress: Progress, cancelled: Callable[[], bool]) -> np.ndarray:
@@ -56,7 +58,7 @@ class VolumePass:
         for axis, work in enumerate(works):
             into = np.moveaxis(result[box], axis, 0) if axis else result
             for rows in work._steps("denoise", progress, cancelled, before, total):
-                values = work._in_unit(rows, work.passes.run(*work._tensors(rows)))
+                values = work._denoised(rows, work.passes.run)
                 into[rows] = into[rows] + values if axis else values
             before += len(work.voxels)
         result[box] /= len(works)
@@ -76,11 +78,22 @@ class VolumePass:
         work.found = replace(self.found, independent_slices=self.found.spectrum.white)
         return work
 
+    def _denoised(self, rows: slice, run: Callable[..., Tensor]) -> np.ndarray:
+        """Slices `rows`, (N, J, I), in the scan's unit, as `run` of `passes` denoises them."""
+        try:
+            return self._in_unit(rows, run(*self._tensors(rows)))
+        except (RuntimeError, MemoryError) as error:
+            if self.home.type == "cpu" or not out_of_memory(error):
+                raise
+        # The network makes do with the memory that there is by itself; what is around it has to leave the GPU to it.
+        self.home = torch.device("cpu")
+        return self._denoised(rows, run)
+
     def _in_unit(self, rows: slice, values: Tensor) -> np.ndarray:
         """Slices `rows`, (N, J, I), in the scan's unit, from the network's (N, 1, J, I)."""
         if not self.magnitude:
             return to_array(values[:, 0])
-        return to_array(rician.restore(values[:, 0]) * to_tensor(_wide(self.levels[rows])))
+        return to_array(rician.restore(values[:, 0]) * self._sent(_wide(self.levels[rows])))
 
     def uncertainty(self, estimate: np.ndarray, progress: Progress, cancelled: Callable[[], bool]) -> np.ndarray:
         """Standard deviation of x_0 given x_d, (K, J, I), in the scan's unit, as slices along K tell it.
@@ -112,28 +125,35 @@ class VolumePass:
         """
         first, last = max(rows.start - 1, 0), min(rows.stop + 1, len(self.voxels))
         levels = self.levels[first:last]
-        block = to_tensor(filled(self.voxels[first:last], levels, first, self.magnitude))
-        if self.magnitude:
-            block = rician.stabilise(block.abs_().div_(to_tensor(_wide(levels))))
         own = range(rows.start - first, rows.stop - first)
+        part = self.voxels[first:last]
+        shown = filled(part, levels, first, self.magnitude)
+        block = self._sent(shown)
+        source = block if shown is part else self._sent(part)
+        power = source[own.start : own.stop].square().mean(dim=(1, 2))
+        if self.magnitude:
+            block = rician.stabilise(block.abs_().div_(self._sent(_wide(levels))))
         near = 2 * self.neighbours
-        aux = torch.zeros(len(own), near + len(self.contrasts), *block.shape[1:])
+        aux = torch.zeros(len(own), near + len(self.contrasts), *block.shape[1:], device=self.home)
         if near and self.found.independent_slices:
             for channel, shift in enumerate((-1, 1)):
                 for n, k in enumerate(own):
                     if 0 <= k + shift < len(block):
                         aux[n, channel] = block[k + shift]
         for channel, other in enumerate(self.contrasts, near):
-            aux[:, channel] = to_tensor(other[rows])
-        source, level = self.voxels[rows], levels[own.start : own.stop]
-        power = np.square(source).mean(axis=(1, 2))
-        noise = np.square(level) if level.ndim == 1 else np.square(level).mean(axis=(1, 2))
-        sigma_data = np.sqrt(np.maximum(power - (2 if self.magnitude else 1) * noise, 0))
+            aux[:, channel] = self._sent(other[rows])
+        level = levels[own.start : own.stop]
+        noise = self._sent(np.square(level) if level.ndim == 1 else np.square(level).mean(axis=(1, 2)))
+        sigma_data = (power - (2 if self.magnitude else 1) * noise).clamp(min=0).sqrt()
         images = block[own.start : own.stop, None]
         beside = aux if aux.shape[1] else None
         if self.magnitude:
-            return images, torch.ones(len(own)), beside, to_tensor(sigma_data / np.sqrt(noise))
-        return images, to_tensor(level if level.ndim == 1 else level[:, None]), beside, to_tensor(sigma_data)
+            return images, torch.ones(len(own), device=self.home), beside, sigma_data / noise.sqrt()
+        return images, self._sent(level if level.ndim == 1 else level[:, None]), beside, sigma_data
+
+    def _sent(self, array: np.ndarray) -> Tensor:
+        """The array where slices are made ready, float32; a copy."""
+        return to_tensor(array).to(self.home)
 
     def _uncertainty_of_slices(self, rows: slice, estimate: np.ndarray, generator: torch.Generator) -> np.ndarray:
         """Standard deviation of x_0 given x_d, (N, J, I), in the scan's unit.
@@ -144,13 +164,13 @@ class VolumePass:
         """
         x, sigma, aux, sigma_data = self._tensors(rows)
         level = sigma.reshape(-1, 1, 1, 1) if sigma.dim() == 1 else sigma
-        power = to_tensor(self.found.spectrum.power(*x.shape[-2:])).expand(len(x), -1, -1)
+        power = self._sent(self.found.spectrum.power(*x.shape[-2:])).expand(len(x), -1, -1)
         total = torch.zeros_like(x)
         passes = self.passes
         full = SlicePass(passes.denoiser, passes.device, passes.say, passes.pixels, "float32")
         run = partial(full.run, sigma=sigma, aux=aux, sigma_data=sigma_data)
         for _ in range(PROBES):
-            white = torch.randn(power.shape, generator=generator)
+            white = torch.randn(power.shape, generator=generator).to(x.device)
             z = torch.fft.ifft2(torch.fft.fft2(white) * power.sqrt()).real[:, None]
             step = PROBE_STEP * level * z
             total += z * (run(x + step) - run(x - step)) / (2 * PROBE_STEP * level)
@@ -158,8 +178,8 @@ class VolumePass:
         deviation = (mean.clamp(min=0, max=1).sqrt() * level)[:, 0]
         if self.magnitude:
             # The slope of the inverse carries a deviation from the stabilised domain to the scan's.
-            wide = to_tensor(_wide(self.levels[rows]))
-            deviation = deviation * rician.inverse_slope(to_tensor(estimate) / wide) * wide
+            wide = self._sent(_wide(self.levels[rows]))
+            deviation = deviation * rician.inverse_slope(self._sent(estimate) / wide) * wide
         return to_array(deviation)
 
 

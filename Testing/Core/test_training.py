@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from C2SCore import config, model, runlock, state, training
+from C2SCore import config, model, runlock, state, stepping, training
 from C2SCore.config import Levels, Noise, TrainConfig
 from C2SCore.corruption import coloured, make_example, patch_size
 from C2SCore.denoiser import with_contrasts
@@ -204,14 +204,14 @@ def test_stopped_before_the_first_validation_keeps_what_a_checkpoint_has(tmp_pat
 
 
 def test_a_loss_that_is_not_finite_ends_it_and_is_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out, calls, recipe_loss = tmp_path / "m.safetensors", 0, training.recipe_loss
+    out, calls, recipe_loss = tmp_path / "m.safetensors", 0, stepping.recipe_loss
 
     def diverging(*given: Any) -> torch.Tensor:
         nonlocal calls
         calls += 1
         return recipe_loss(*given) * (1 if calls < 3 else float("nan"))
 
-    monkeypatch.setattr(training, "recipe_loss", diverging)
+    monkeypatch.setattr(stepping, "recipe_loss", diverging)
     with pytest.raises(UserError, match="lower learning_rate"):
         train(_cases(), TINY, out)
     _, facts = state.load_state(run_folder(out) / "state.safetensors")
@@ -221,7 +221,7 @@ def test_a_loss_that_is_not_finite_ends_it_and_is_not_saved(tmp_path: Path, monk
 def test_memory_that_ends_is_said_with_the_way_out_and_the_training_can_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, calls, recipe_loss = tmp_path / "m.safetensors", 0, training.recipe_loss
+    out, calls, recipe_loss = tmp_path / "m.safetensors", 0, stepping.recipe_loss
 
     def hungry(*given: Any) -> torch.Tensor:
         nonlocal calls
@@ -231,7 +231,7 @@ def test_memory_that_ends_is_said_with_the_way_out_and_the_training_can_go_on(
         return recipe_loss(*given)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "recipe_loss", hungry)
+        patch.setattr(stepping, "recipe_loss", hungry)
         with pytest.raises(UserError, match="4 patches of 32 pixels"):
             train(_cases(), TINY, out)
     assert not out.exists()
