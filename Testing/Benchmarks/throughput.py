@@ -21,7 +21,7 @@ from C2SCore.training import train
 
 CONVOLUTIONS = ((64, 256), (128, 128), (256, 64))  # channels and side: three large ones with equally many operations
 RECIPES = {"small": "quick", "base": "standard", "large": "paper"}  # the preset that trains a network of that size
-WARM_UP = 3  # steps of a training that are not counted
+WARM_UP = {"cpu": 3, "cuda": 12}  # steps of a training that are not counted; a GPU's are recorded in the first ones
 
 
 def fast_dtype(device: torch.device) -> torch.dtype:
@@ -144,8 +144,9 @@ def training_ratio(
     Between two steps the loop asks whether it was cancelled: there the references run. A backward pass counts twice a
     forward one, less the gradient of the first layer's input, which nobody needs. `changes` go to the recipe.
     """
+    warm_up = WARM_UP.get(device.type, 3)
     recipe = config.preset(RECIPES[size]).replace(
-        steps=rounds + WARM_UP, minutes=0, validation=0, validate_every=10**6, network=size, initial=""
+        steps=rounds + warm_up, minutes=0, validation=0, validate_every=10**6, network=size, initial=""
     )
     recipe = recipe.replace(**changes)
     patches = recipe.batch * (2 if recipe.loss.antithetic else 1)
@@ -157,10 +158,12 @@ def training_ratio(
     calls = [0]
 
     def between() -> bool:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
         now = time.perf_counter()
         calls[0] += 1
         rates = references.rates()
-        if calls[0] > 2 + WARM_UP:  # one call while the scan is prepared, then one before every step
+        if calls[0] > 2 + warm_up:  # one call while the scan is prepared, then one before every step
             measured.seconds.append(now - left[0])
             measured.references.append(rates)
         left[0] = time.perf_counter()
