@@ -7,6 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -29,6 +31,14 @@ def worker():
 def unfinished(widget) -> list[str]:
     """The trainings that are offered."""
     return [widget.ui.resumeBox.itemText(n).partition(" (")[0] for n in range(widget.ui.resumeBox.count)]
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(models: Path) -> Iterator[None]:
+    """A training that was not finished would be offered to later tests, which share the folder of models."""
+    yield
+    for folder in models.glob("*.training"):
+        shutil.rmtree(folder)
 
 
 @pytest.mark.timing
