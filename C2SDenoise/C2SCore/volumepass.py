@@ -44,7 +44,8 @@ class VolumePass:
         for rows in self._steps("denoise", progress, cancelled):
             # Empty space is flat: it gains nothing by being seen twice.
             window = tissue_window(self.voxels[rows])
-            result[rows] = self._denoised(rows, partial(self.passes.run_turned, window=window))
+            run = partial(self.passes.run_turned, window=window)
+            result[rows] = self._where_it_fits(partial(self._denoised, rows, run))
         return result
 
     def estimate_along_each(self, progress: Progress, cancelled: Callable[[], bool]) -> np.ndarray:
@@ -58,7 +59,7 @@ class VolumePass:
         for axis, work in enumerate(works):
             into = np.moveaxis(result[box], axis, 0) if axis else result
             for rows in work._steps("denoise", progress, cancelled, before, total):
-                values = work._denoised(rows, work.passes.run)
+                values = work._where_it_fits(partial(work._denoised, rows, work.passes.run))
                 into[rows] = into[rows] + values if axis else values
             before += len(work.voxels)
         result[box] /= len(works)
@@ -78,16 +79,21 @@ class VolumePass:
         work.found = replace(self.found, independent_slices=self.found.spectrum.white)
         return work
 
-    def _denoised(self, rows: slice, run: Callable[..., Tensor]) -> np.ndarray:
-        """Slices `rows`, (N, J, I), in the scan's unit, as `run` of `passes` denoises them."""
+    def _where_it_fits(self, work: Callable[[], np.ndarray]) -> np.ndarray:
+        """What `work` makes; if memory ends on the GPU, made with the slices on the processor from here on."""
         try:
-            return self._in_unit(rows, run(*self._tensors(rows)))
+            return work()
         except (RuntimeError, MemoryError) as error:
             if self.home.type == "cpu" or not out_of_memory(error):
                 raise
         # The network makes do with the memory that there is by itself; what is around it has to leave the GPU to it.
+        # Outside the handler, so that what it had taken there is free.
         self.home = torch.device("cpu")
-        return self._denoised(rows, run)
+        return work()
+
+    def _denoised(self, rows: slice, run: Callable[..., Tensor]) -> np.ndarray:
+        """Slices `rows`, (N, J, I), in the scan's unit, as `run` of `passes` denoises them."""
+        return self._in_unit(rows, run(*self._tensors(rows)))
 
     def _in_unit(self, rows: slice, values: Tensor) -> np.ndarray:
         """Slices `rows`, (N, J, I), in the scan's unit, from the network's (N, 1, J, I)."""
@@ -103,7 +109,8 @@ class VolumePass:
         """
         result, generator = np.empty_like(self.voxels), torch.Generator().manual_seed(0)
         for rows in self._steps("uncertainty", progress, cancelled):
-            result[rows] = self._uncertainty_of_slices(rows, estimate[rows], generator)
+            part = partial(self._uncertainty_of_slices, rows, estimate[rows], generator)
+            result[rows] = self._where_it_fits(part)
         return result
 
     def _steps(

@@ -9,7 +9,7 @@ import pytest
 import torch
 from phantom import blur, noisy, phantom
 
-from C2SCore import inference, refining, rician
+from C2SCore import inference, refining, rician, volumepass
 from C2SCore.background import tissue_window
 from C2SCore.card import Card
 from C2SCore.denoiser import Denoiser
@@ -456,6 +456,33 @@ def test_a_window_over_k_space_is_no_filtered_tissue() -> None:
     result = denoise(np.abs(scan).astype(np.float32), load("default"))
     assert result.sigma == pytest.approx(alone.real.std(), rel=0.15)
     assert not any("empty space" in text for text in result.warnings)
+
+
+@pytest.mark.parametrize("isotropic", [False, True])
+def test_slices_that_do_not_fit_a_gpu_are_made_ready_on_the_processor(
+    isotropic: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU without room, as the slices see it; the network is on the processor anyway."""
+    scan, options = np.abs(_scan()), Options(sigma=10.0, device="cpu", uncertainty=True, isotropic=isotropic)
+    expected = denoise(scan, _model(Shrink), options)
+    prepare, send, refused = volumepass.VolumePass.__init__, volumepass.VolumePass._sent, []
+
+    def on_a_gpu(self, *given):  # type: ignore[no-untyped-def]
+        prepare(self, *given)
+        self.home = torch.device("cuda")
+
+    def full(self, array):  # type: ignore[no-untyped-def]
+        if self.home.type == "cuda":
+            refused.append(array.shape)
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return send(self, array)
+
+    monkeypatch.setattr(volumepass.VolumePass, "__init__", on_a_gpu)
+    monkeypatch.setattr(volumepass.VolumePass, "_sent", full)
+    found = denoise(scan, _model(Shrink), options)
+    assert len(refused) == (3 if isotropic else 1)  # each axis finds out by itself, and remembers
+    assert np.array_equal(found.denoised, expected.denoised)
+    assert found.uncertainty is not None and np.array_equal(found.uncertainty, expected.uncertainty)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
