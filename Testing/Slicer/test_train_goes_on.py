@@ -260,7 +260,6 @@ def test_two_trainings_in_one_folder_are_refused(bench, models, tmp_path):
     assert f"Process {os.getpid()} is training" in widget.ui.statusLabel.text
     assert [path.name for path in folder.iterdir()] == ["lock"]
     runlock.release(folder / "lock", handle)
-    shutil.rmtree(folder)
 
 
 def test_the_self_test_passes(bench, models):
