@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from copy import copy
 
 import numpy as np
 
@@ -34,10 +35,8 @@ class HighPassed:
     """
 
     def __init__(self, slices: np.ndarray, mask: np.ndarray, spectrum: Spectrum) -> None:
-        height, width = slices.shape[1:]
-        gain = _high_pass(height, width, spectrum).astype(np.float32)
-        self.filtered = _apply(slices, gain)
-        self.local = box_mean(np.square(self.filtered))
+        self._gains = _high_pass(slices.shape[1:], spectrum)
+        self._look_at(slices)
         self.density = float(spectrum.rows.mean() * spectrum.columns.mean())
         # Only squares that lie in the foreground: the background's noise is weaker in a magnitude image, and masked
         # in others.
@@ -45,10 +44,20 @@ class HighPassed:
         if self.inside.sum() < 200:
             self.inside = mask
         rng = np.random.default_rng(0)
-        shape = max(height, 64), max(width, 64)
-        white = rng.standard_normal((2, *shape))
-        noise = _apply(white, np.sqrt(spectrum.power(*shape)) * _high_pass(*shape, spectrum))
+        shape = max(slices.shape[1], 64), max(slices.shape[2], 64)
+        white = rng.standard_normal((2, *shape)).astype(np.float32)
+        noise = _apply(white, [np.sqrt(p) * g for p, g in zip(spectrum.profiles(*shape), _high_pass(shape, spectrum))])
         self.reference = float(np.quantile(box_mean(np.square(noise)), QUANTILE))
+
+    def _look_at(self, slices: np.ndarray) -> None:
+        self.filtered = _apply(slices, self._gains)
+        self.local = box_mean(np.square(self.filtered))
+
+    def of(self, slices: np.ndarray) -> HighPassed:
+        """The same of other slices (K, J, I), as after denoising, whose foreground and spectrum are those of these."""
+        other = copy(self)
+        other._look_at(slices)
+        return other
 
     def sigma(self, rows: np.ndarray | slice = slice(None)) -> float:
         """Level of the noise in the slices `rows`; 0 where there is no foreground."""
@@ -73,10 +82,16 @@ class HighPassed:
         return float(np.mean(a * b)) / math.prod(deviations)
 
 
-def _apply(slices: np.ndarray, gain: np.ndarray) -> np.ndarray:
-    """Slices filtered by a gain on the FFT grid that is even in both frequencies, (K, J, I)."""
-    spectrum = np.fft.rfft2(slices)
-    return np.fft.irfft2(spectrum * gain[:, : spectrum.shape[2]], s=slices.shape[1:])
+def _apply(slices: np.ndarray, gains: Sequence[np.ndarray]) -> np.ndarray:
+    """Slices (K, J, I) filtered by gains over the frequencies of rows (J,) and columns (I,), which are even; float32."""
+    rows, columns = map(_circulant, gains)
+    return rows @ np.ascontiguousarray(slices, dtype=np.float32) @ columns
+
+
+def _circulant(gain: np.ndarray) -> np.ndarray:
+    """The matrix (n, n) that filters n pixels; for as many as slices have, it is quicker than their transforms."""
+    place = np.arange(len(gain))
+    return np.fft.ifft(gain).real.astype(np.float32)[place[:, None] - place]
 
 
 def estimate_sigma(volume: np.ndarray, mask: np.ndarray | None = None, spectrum: Spectrum | None = None) -> float:
@@ -89,9 +104,9 @@ def estimate_sigma(volume: np.ndarray, mask: np.ndarray | None = None, spectrum:
     return HighPassed(volume[rows], mask[rows], spectrum).sigma()
 
 
-def _high_pass(height: int, width: int, spectrum: Spectrum) -> np.ndarray:
-    """1 at frequencies that were acquired and are high along both axes, 0 elsewhere, (height, width)."""
-    return np.outer(_upper_band(spectrum.rows, height), _upper_band(spectrum.columns, width))
+def _high_pass(shape: Sequence[int], spectrum: Spectrum) -> tuple[np.ndarray, np.ndarray]:
+    """Gains (J,) and (I,): 1 at frequencies that were acquired and are high, 0 elsewhere."""
+    return _upper_band(spectrum.rows, shape[0]), _upper_band(spectrum.columns, shape[1])
 
 
 def _upper_band(profile: np.ndarray, n: int) -> np.ndarray:

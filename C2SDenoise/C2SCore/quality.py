@@ -22,7 +22,7 @@ import numpy as np
 from C2SCore import noise
 from C2SCore.errors import UserError
 from C2SCore.spectrum import estimate_spectrum
-from C2SCore.tissue import foreground, signal_level
+from C2SCore.tissue import foreground, signal_level, thickest
 from C2SCore.zeropoint import lifted, zero_point
 
 EDGE_LIMIT = 0.1
@@ -127,7 +127,7 @@ def residual_checks(
     spectrum = estimate_spectrum(source, mask)
     expected = (_spectrum_correlation(spectrum.rows), _spectrum_correlation(spectrum.columns))
     left = 1 - kept
-    unchanged = typical <= 0 or left * float(np.abs(residual).max()) <= 1e-3 * typical
+    unchanged = typical <= 0 or left * max(float(residual.max()), -float(residual.min())) <= 1e-3 * typical
     if unchanged or mask.sum() < _FEW:
         snr = level / typical if typical > 0 else None
         nothing = _CLEAN_SENTENCE if left else _KEPT_SENTENCE
@@ -139,10 +139,12 @@ def residual_checks(
     edges, detail = _anatomy_correlations(scaled, denoised, mask)
     removed = float(np.std(scaled[mask])) / (1.0 if isinstance(sigma, np.ndarray) else typical)
     # Both by the same measure, so that anatomy that it mistakes for noise does not pass for noise that was left.
-    shown = denoised + np.float32(kept) * residual
-    seen_before, seen_after = (noise.estimate_sigma(v, mask, spectrum) for v in (source, shown))
+    rows = thickest(mask)
+    before = noise.HighPassed(source[rows], mask[rows], spectrum)
+    after = before.of(denoised[rows] + np.float32(kept) * residual[rows])
     expected_error = np.sqrt(max(1 - removed**2, 0.0) + (kept * removed) ** 2)  # the two are not correlated
-    remaining = typical * float(np.clip(max(seen_after / max(seen_before, 1e-30), expected_error), _FLOOR, 1))
+    seen = after.sigma() / max(before.sigma(), 1e-30)
+    remaining = typical * float(np.clip(max(seen, expected_error), _FLOOR, 1))
     verdict = "anatomy" if edges > EDGE_LIMIT or detail > DETAIL_LIMIT else "noise"
     checks = ResidualChecks(
         noise_before=typical,
@@ -173,27 +175,29 @@ _ANATOMY_SENTENCE = (
 
 def _anatomy_correlations(residual: np.ndarray, denoised: np.ndarray, mask: np.ndarray) -> tuple[float, float]:
     """`residual_edge_correlation` and `residual_detail_correlation`, both pooled over bands of similar intensity."""
-    shown = _smooth(denoised, 2)
-    rows = np.diff(shown, axis=1, append=shown[:, -1:])
-    columns = np.diff(shown, axis=2, append=shown[:, :, -1:])
-    edge = np.sqrt(rows * rows + columns * columns)[mask]
-    wide = _smooth(shown, 3)
-    lacking = (shown - wide)[mask]
-    energy = _smooth(residual * residual, 2)[mask]
-    intensity = wide[mask]
-    removed = residual[mask]
-    limits = np.quantile(intensity, np.linspace(0, 1, _BANDS + 1)[1:-1])
-    band = np.searchsorted(limits, intensity)
+    edge, energy, lacking, removed, intensity = map(
+        np.concatenate, zip(*(_anatomy(*planes) for planes in zip(residual, denoised, mask)))
+    )
     sums = np.zeros((2, 3))
-    for n in range(_BANDS):
-        here = band == n
-        if here.sum() < 2:
-            continue
+    limits = np.arange(1, _BANDS) * (len(intensity) - 1) // _BANDS + 1
+    for here in np.split(np.argsort(intensity), limits):
         sums[0] += _moments(_without_tail(edge[here]), _without_tail(energy[here]))
         sums[1] += _moments(_without_tail(lacking[here], both=True), removed[here])
     product, first, second = sums.T
     edges, detail = product / np.sqrt(np.maximum(first * second, 1e-300))
     return float(edges), float(detail)
+
+
+def _anatomy(residual: np.ndarray, denoised: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Of one slice, in the pixels of its mask: height of the edges, energy of the residual, what sharpening would add,
+    the residual, intensity.
+    """
+    shown = _smooth(denoised, 2)
+    rows = np.diff(shown, axis=0, append=shown[-1:])
+    columns = np.diff(shown, axis=1, append=shown[:, -1:])
+    wide = _smooth(shown, 3)
+    found = np.sqrt(rows * rows + columns * columns), _smooth(residual * residual, 2), shown - wide, residual, wide
+    return tuple(values[mask] for values in found)
 
 
 def _moments(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -207,23 +211,22 @@ def _without_tail(values: np.ndarray, both: bool = False) -> np.ndarray:
     return np.clip(values, -limit if both else 0, limit)
 
 
-def _smooth(volume: np.ndarray, times: int) -> np.ndarray:
-    """In-plane binomial smoothing (1 2 1) / 4 of (K, J, I), repeated; edges are continued."""
-    for _ in range(times):
-        for axis in (1, 2):
-            width = [(1, 1) if n == axis else (0, 0) for n in range(3)]
-            padded = np.moveaxis(np.pad(volume, width, mode="edge"), axis, 0)
-            volume = np.moveaxis(0.25 * (padded[:-2] + padded[2:]) + 0.5 * padded[1:-1], 0, axis)
-    return volume
+def _smooth(plane: np.ndarray, times: int) -> np.ndarray:
+    """Binomial smoothing (1 2 1) / 4 of (J, I) along both axes, repeated; edges are continued."""
+    plane = np.pad(plane, times, mode="symmetric")
+    for _ in range(2 * times):
+        plane = plane[1:] + plane[:-1]
+        plane = plane[:, 1:] + plane[:, :-1]
+    return plane / np.float32(16**times)
 
 
 def _lag_one(residual: np.ndarray, mask: np.ndarray, axis: int) -> float:
     """Correlation of in-plane neighbours along `axis` where both lie in the mask."""
-    values, inside = np.moveaxis(residual, axis, 0), np.moveaxis(mask, axis, 0)
-    both = inside[1:] & inside[:-1]
+    ahead, behind = ((*[slice(None)] * axis, part) for part in (slice(1, None), slice(-1)))
+    both = mask[ahead] & mask[behind]
     if both.sum() < _FEW:
         return 0.0
-    product, first, second = _moments(values[1:][both], values[:-1][both])
+    product, first, second = _moments(residual[ahead][both], residual[behind][both])
     return float(product / np.sqrt(max(first * second, 1e-300)))
 
 

@@ -49,10 +49,11 @@ def box_mean(values: np.ndarray, side: int = WINDOW) -> np.ndarray:
     pad = side // 2
     mode: Literal["reflect", "edge"] = "reflect" if min(values.shape[1:]) > pad + 1 else "edge"
     result = np.empty(values.shape, dtype=np.float32)
+    exact = np.uint8 if values.dtype == bool and side**2 < 256 else np.float32
     # Slice by slice: the sums of one stay in the processor's cache.
     for plane, mean in zip(values, result):
-        padded = np.pad(plane.astype(np.float32, copy=False), pad, mode=mode)
-        np.divide(_sums(_sums(padded, side, 0), side, 1), side**2, out=mean)
+        padded = np.pad(plane.astype(exact, copy=False), pad, mode=mode)
+        np.divide(_sums(_sums(padded, side, 0), side, 1), side**2, out=mean, dtype=np.float32)
     return result
 
 
