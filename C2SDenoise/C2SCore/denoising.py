@@ -120,7 +120,7 @@ def _denoise(
     else:
         work = VolumePass(voxels, others, found, passes)
         estimate = (work.estimate_along_each if options.isotropic else work.estimate)(progress, cancelled)
-        if not np.isfinite(estimate.sum(dtype=np.float64)):
+        if not np.isfinite(estimate.sum()):
             raise UserError(
                 f"The model {model.card.name!r} makes NaN or infinite voxels of this scan; every voxel must be a "
                 "number. Choose another model, or train it again."
@@ -227,11 +227,12 @@ def check_volume(array: np.ndarray, what: str) -> np.ndarray:
     if array.dtype.kind not in "fiu":
         raise UserError(f"{what} has voxels of type {array.dtype}; they must be real numbers. Convert it.")
     array = np.ascontiguousarray(array, dtype=np.float32)
-    if not np.isfinite(array.min() + array.max()):
+    low, high = float(array.min()), float(array.max())
+    if not math.isfinite(high - low):
         raise UserError(
             f"{what} has NaN or infinite voxels; every voxel must be a number. Replace them, for instance by 0."
         )
-    check_range(array, what[0].lower() + what[1:])
+    check_range(low, high, what[0].lower() + what[1:])
     return array
 
 

@@ -83,7 +83,7 @@ class HighPassed:
 
 
 def _apply(slices: np.ndarray, gains: Sequence[np.ndarray]) -> np.ndarray:
-    """Slices (K, J, I) filtered by gains over the frequencies of rows (J,) and columns (I,), which are even; float32."""
+    """Slices (K, J, I) filtered by even gains over the frequencies of rows (J,) and columns (I,), as float32."""
     rows, columns = map(_circulant, gains)
     return rows @ np.ascontiguousarray(slices, dtype=np.float32) @ columns
 

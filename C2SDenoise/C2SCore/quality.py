@@ -31,6 +31,7 @@ _BANDS = 8  # of intensity, equally filled
 _TAIL = 0.98  # quantile at which heavy tails are cut, so that few voxels do not decide
 _FLOOR = 0.1  # of the noise: what remains below cannot be told from anatomy
 _SLICES, _VOXELS = 8, 2**21  # of a larger volume, some slices are looked at: so many, or as many as have these voxels
+_MANY = 48  # slices: of more, half as many voxels tell as much, as the ends, mostly empty, are left out
 _FEW = 200  # voxels of foreground below which nothing can be said
 
 
@@ -108,13 +109,16 @@ def residual_checks(
     """`ResidualChecks` as a dict, for a scan (K, J, I), its denoised version, and its noise (a number or a map).
 
     With `kept`, the numbers are those of denoised + kept (source - denoised), the detail line; the verdict is that of
-    `denoised`, whose residual is the same but for its scale, and which has no noise that would pass for detail.
+    `denoised`, whose residual is the same but for its scale, and which has no noise that would pass for detail. Of a
+    large volume, all numbers are those of some slices, evenly spread.
     """
     if source.shape != denoised.shape or np.shape(sigma) not in ((), source.shape):
         raise UserError(f"Scan {source.shape}, result {denoised.shape} and noise map must be of the same shape.")
-    count = max(_SLICES, _VOXELS // source[0].size)
+    many = len(source) > _MANY
+    count = max(_SLICES, _VOXELS // (2 if many else 1) // source[0].size)
     if len(source) > count:  # enough to know; time and memory stay bounded
-        chosen = np.linspace(0, len(source) - 1, count).round().astype(int)
+        margin = (len(source) / count - 1) / 2 if many else 0
+        chosen = np.linspace(margin, len(source) - 1 - margin, count).round().astype(int)
         source, denoised = source[chosen], denoised[chosen]
         sigma = sigma[chosen] if isinstance(sigma, np.ndarray) and sigma.ndim else sigma
     source, denoised = np.asarray(source, np.float32), np.asarray(denoised, np.float32)

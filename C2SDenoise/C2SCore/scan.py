@@ -7,6 +7,7 @@ Positions are RAS, in mm; SimpleITK and DICOM use LPS, which differs by the sign
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,9 +106,9 @@ def resample_to(scan: Scan, reference: Scan) -> Scan:
     return dataclasses.replace(reference, voxels=voxels, name=scan.name, dtype=scan.dtype, source=scan.source)
 
 
-def check_range(voxels: np.ndarray, name: str) -> None:
-    """Raises `UserError` where squares of the intensities would not fit 32-bit numbers."""
-    largest = max(float(voxels.max()), -float(voxels.min()))
+def check_range(low: float, high: float, name: str) -> None:
+    """Raises `UserError` where squares of intensities from `low` to `high` would not fit 32-bit numbers."""
+    largest = max(high, -low)
     if largest > 0 and not SMALLEST <= largest <= LARGEST:
         raise UserError(
             f"The strongest voxel of {name} is {largest:.3g}; it must be between {SMALLEST:g} and {LARGEST:g}, so that "
@@ -117,14 +118,14 @@ def check_range(voxels: np.ndarray, name: str) -> None:
 
 def check(scan: Scan) -> None:
     """Raises `UserError` where a scan cannot be denoised or learned from: NaN, infinite or constant voxels."""
-    bad = int(np.count_nonzero(~np.isfinite(scan.voxels)))
-    if bad:
+    low, high = float(scan.voxels.min()), float(scan.voxels.max())
+    if not math.isfinite(high - low):
+        bad = int(np.count_nonzero(~np.isfinite(scan.voxels)))
         raise UserError(
             f"{scan.name} has {bad} voxels that are NaN or infinite; every voxel must be a finite number. "
             "Replace them (by 0 outside the body) and try again."
         )
-    check_range(scan.voxels, scan.name)
-    low, high = float(scan.voxels.min()), float(scan.voxels.max())
+    check_range(low, high, scan.name)
     if low == high:
         raise UserError(
             f"{scan.name} is constant (every voxel is {low:g}); there is neither signal nor noise in it. "
