@@ -91,29 +91,22 @@ def _check_unpacks(path: Path) -> None:
 def read_image(path: Path) -> list[Scan]:
     """All frames of a 2-D, 3-D or 4-D image file; those of a 4-D NRRD may lie along a `list` axis, as in Slicer."""
     reader = open_image(path)
-    components = reader.GetNumberOfComponents()
-    try:
-        image = reader.Execute()
-    except RuntimeError as error:
-        raise _unreadable(path, error) from error
-    view = sitk.GetArrayViewFromImage(image)
-    if suffix_of(path) in NIFTI and not view.all():  # NaN would be 0
-        nifti.check_finite(path)
-    if components > 1:
+    view = _voxels(reader, path)
+    if reader.GetNumberOfComponents() > 1:
         view = np.moveaxis(view, -1, 0)
     elif view.ndim < 4:
         view = view[None]
     if view.ndim == 3:  # a 2-D image is a volume of one slice
         view = view[:, None]
     if view.ndim != 4:
-        raise UserError(f"{path} has {image.GetDimension()} dimensions; a scan has 2, 3 or 4. Save one part of it.")
-    spacing, matrix = image_geometry(image)
+        raise UserError(f"{path} has {reader.GetDimension()} dimensions; a scan has 2, 3 or 4. Save one part of it.")
+    spacing, matrix = image_geometry(reader)
     name = stem_of(path)
-    start, step = _frame_places(image)
-    dtype = _type_at_source(image, view) if suffix_of(path).startswith(".nii") else np.dtype(view.dtype)
+    start, step = _frame_places(reader)
+    dtype = _type_at_source(reader, view) if suffix_of(path).startswith(".nii") else np.dtype(view.dtype)
     return [
         Scan(
-            voxels=np.array(frame, dtype=np.float32, order="C"),
+            voxels=frame.astype(np.float32, order="C", copy=len(view) > 1),  # each frame can be let go
             spacing=spacing,
             ijk_to_ras=matrix,
             name=name if len(view) == 1 else f"{name}_{n + 1}",
@@ -126,24 +119,39 @@ def read_image(path: Path) -> list[Scan]:
     ]
 
 
-def _type_at_source(image: sitk.Image, view: np.ndarray) -> np.dtype:
+def _voxels(reader: sitk.ImageFileReader, path: Path) -> np.ndarray:
+    """The voxels as they are stored, in an array that nobody else holds."""
+    if suffix_of(path) in NIFTI and reader.GetNumberOfComponents() == 1:
+        plain = nifti.plain_voxels(path, reader.GetSize()[::-1])
+        if plain is not None:
+            return plain
+    try:
+        voxels = sitk.GetArrayFromImage(reader.Execute())
+    except RuntimeError as error:
+        raise _unreadable(path, error) from error
+    if suffix_of(path) in NIFTI and not voxels.all():  # NaN would be 0
+        nifti.check_finite(path)
+    return voxels
+
+
+def _type_at_source(reader: sitk.ImageFileReader, view: np.ndarray) -> np.dtype:
     """The type of a NIfTI file's voxels. SimpleITK reads integers with a slope as floats: they count as integers where
     slope and intercept are whole numbers and the type holds the results, as otherwise it could not be written again.
     """
-    stored = _NIFTI_INTEGERS.get(image.GetMetaData("datatype") if image.HasMetaDataKey("datatype") else "")
+    stored = _NIFTI_INTEGERS.get(reader.GetMetaData("datatype") if reader.HasMetaDataKey("datatype") else "")
     if stored is None or view.dtype.kind != "f":
         return np.dtype(view.dtype)
-    whole = all(float(image.GetMetaData(key)).is_integer() for key in ("scl_slope", "scl_inter"))
+    whole = all(float(reader.GetMetaData(key)).is_integer() for key in ("scl_slope", "scl_inter"))
     limits = np.iinfo(stored)
     return np.dtype(stored if whole and limits.min <= view.min() <= view.max() <= limits.max else view.dtype)
 
 
-def _frame_places(image: sitk.Image) -> tuple[float, float]:
+def _frame_places(reader: sitk.ImageFileReader) -> tuple[float, float]:
     """Place of the first frame along the fourth axis and distance to the next; 0 and 1 where they are not told."""
-    if image.GetDimension() == 4:
-        return float(image.GetOrigin()[3]), float(image.GetSpacing()[3])
+    if reader.GetDimension() == 4:
+        return float(reader.GetOrigin()[3]), float(reader.GetSpacing()[3])
     try:
-        first, second, *_ = map(float, image.GetMetaData(_PLACES).split() if image.HasMetaDataKey(_PLACES) else ())
+        first, second, *_ = map(float, reader.GetMetaData(_PLACES).split() if reader.HasMetaDataKey(_PLACES) else ())
     except ValueError:  # none, or words
         return 0.0, 1.0
     return (first, second - first) if math.isfinite(first) and 0 < second - first < math.inf else (0.0, 1.0)
