@@ -393,6 +393,18 @@ def test_voxels_that_are_no_numbers_are_found_in_either_order_of_bytes(tmp_path,
         nifti.check_finite(tmp_path / "bad.nii")
 
 
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("kind", ["u1", "i2", "i4", "f4", "f8"])
+def test_voxels_that_lie_plainly_in_a_file_are_those_of_simpleitk(kind, order, tmp_path):
+    header = nibabel.Nifti1Header(endianness=order)
+    header.set_data_dtype(np.dtype(kind).newbyteorder(order))
+    voxels = make_scan().voxels.astype(kind)
+    nibabel.save(nibabel.Nifti1Image(voxels.T, np.eye(4), header), path := tmp_path / "plain.nii")
+    assert nifti.plain_voxels(path, voxels.shape).dtype == kind
+    found, expected = files.read_one(path), sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+    assert np.array_equal(found.voxels, expected.astype(np.float32)) and found.dtype == expected.dtype
+
+
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
 def test_nifti_2_is_read_or_named(tmp_path, suffix):
     scan = make_scan()
