@@ -1,15 +1,13 @@
 """Many scans: on one machine in several processes, or on a cluster; what fails is recorded and does not stop the rest.
 
-The record (`batch.json` for programs, `batch.csv` for spreadsheets, in the output folder) is rewritten after every
-scan, so that an interrupted batch can be resumed: what is recorded as done with the same version and settings, from
-unchanged files, and whose output is still there, is passed over. Other records, of earlier batches and of those that
-run elsewhere into the same folder, stay as long as their outputs are there.
+The record (`batchrecord`) and its `overview` are rewritten after every scan, so that an interrupted batch can be
+resumed: what is recorded as done with the same version and settings, from unchanged files, and whose outputs are still
+there, is passed over. Other records, of earlier batches and of those that run elsewhere into the same folder, stay as
+long as their results are there.
 """
 
 from __future__ import annotations
 
-import contextlib
-import csv
 import dataclasses
 import hashlib
 import json
@@ -24,9 +22,9 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from C2SCore import __version__, files, modelcache, scanjob, stopping
+from C2SCore import __version__, batchrecord, files, modelcache, overview, scanjob, stopping
+from C2SCore.batchrecord import DONE, FAILED, LEFT_OUT, SKIPPED, WAITING, Record
 from C2SCore.dicom import is_dicom
 from C2SCore.errors import NoScan, UserError
 from C2SCore.images import WRITABLE, stem_of, suffix_of
@@ -34,34 +32,29 @@ from C2SCore.jobfiles import files_of, folded, resolved, resolved_scan
 from C2SCore.scanjob import ScanJob
 from C2SCore.terminal import told
 from C2SCore.threads import cores
-from C2SCore.writing import atomic, check_writable, write_json
+from C2SCore.writing import check_writable
 
-DONE, FAILED, SKIPPED, WAITING, LEFT_OUT = "done", "failed", "skipped", "waiting", "left out"
 _DIED = "Its process died, as a rule for lack of memory. Use fewer workers, or a machine with more memory."
 
 
 @dataclass(frozen=True)
-class Record:
-    """What became of one scan; `state` is done, failed, skipped (done by an earlier batch), left out (a mask or another
-    object that is no scan; `error` says what) or waiting.
-    """
+class Beside:
+    """What is written beside each result."""
 
-    scan: str
-    output: str
-    state: str
-    error: str = ""
-    details: str = ""  # traceback of an error that is no `UserError`
-    fingerprint: str = ""
-    name: str = ""  # by what the file says, as the description of a DICOM series
-    model: str = ""
-    version: str = ""
-    sigma: float | None = None
-    snr_before: float | None = None
-    snr_after: float | None = None
-    snr_gain_db: float | None = None
-    verdict: str = ""
-    warnings: tuple[str, ...] = ()
-    seconds: float = 0.0
+    residual: bool = False
+    uncertainty: bool = False
+    pictures: bool = False
+
+    def named(self, job: ScanJob) -> ScanJob:
+        """The job with the names of these, after that of its result."""
+        suffix = "" if job.dicom else suffix_of(job.output)
+        stem = job.output[: len(job.output) - len(suffix)]
+        return dataclasses.replace(
+            job,
+            residual=f"{stem}_residual{suffix}" if self.residual else "",
+            uncertainty=f"{stem}_uncertainty{suffix}" if self.uncertainty else "",
+            picture=f"{stem}.png" if self.pictures else "",
+        )
 
 
 def output_name(path: str | Path, dicom: bool = False) -> str:
@@ -83,12 +76,13 @@ def plan(
     folder: str | Path,
     template: ScanJob,
     left_out: list[tuple[Path, str]] | None = None,
+    beside: Beside = Beside(),
 ) -> list[ScanJob]:
     """One job per scan in `inputs` (scans, and folders that are searched); the output tree mirrors that of the folders.
 
     A scan that is met twice is done once, and what a batch wrote is no scan. `left_out` receives what was found and is
-    none, with the reason. Raises `UserError` if nothing is found, two scans would be written to one file, or an output
-    would replace an input.
+    none, with the reason; `beside` says what each job writes beside its result. Raises `UserError` if nothing is found,
+    two scans would be written to one file, or an output would replace an input.
     """
     if not str(folder):
         raise UserError("The output folder has no name. Name a folder.")
@@ -100,10 +94,10 @@ def plan(
     for path, inside in _scans(inputs, folder, left_out):
         found.setdefault(resolved_scan(path), (path, folder / inside))
     if not found:
-        beside = "".join(f" ({path}: {reason})" for path, reason in left_out[:1])
-        raise UserError(f"No scan was found in {', '.join(map(str, inputs))}{beside}; one is needed. Check the paths.")
+        example = "".join(f" ({path}: {reason})" for path, reason in left_out[:1])
+        raise UserError(f"No scan was found in {', '.join(map(str, inputs))}{example}; one is needed. Check the paths.")
     jobs = [
-        dataclasses.replace(template, scan=str(path), output=str(output), dicom=_as_dicom(path, template))
+        beside.named(dataclasses.replace(template, scan=str(path), output=str(output), dicom=_as_dicom(path, template)))
         for path, output in _with_outputs(list(found.values()), template)
     ]
     scanjob.check_together(jobs)
@@ -114,13 +108,13 @@ def _scans(inputs: Sequence[str | Path], folder: Path, left_out: list[tuple[Path
     """Every scan, with its place in the folder in which it was found; what any batch wrote, to `folder` or where its
     record is met on the way, is no scan.
     """
-    results = {folder: set(_read_record(folder))}
+    results = {folder: batchrecord.results_in(folder)}
 
     def written(scan: str, place: Path, top: Path) -> bool:
         above = [p for p in place.parents if p.is_relative_to(top)]
         for p in above:
             if p not in results:
-                results[p] = set(_read_record(p))
+                results[p] = batchrecord.results_in(p)
         return any(scan in results[p] for p in (folder, *above))
 
     for entry in map(Path, inputs):
@@ -182,12 +176,13 @@ def run(
     folder = Path(folder)
     check_writable(folder / "batch.json")
     modelcache.load_kept(jobs[0].model)  # fails here once, and not for every scan
-    before = _read_record(folder)
+    before = batchrecord.read(folder)
     _keep_results(jobs, before)
     records: dict[str, Record] = {}
     for job in jobs if resume else ():
         old = before.get(resolved(job.output))
-        if old and old.state in (DONE, SKIPPED) and Path(job.output).exists() and old.fingerprint == fingerprint(job):
+        there = all(Path(path).exists() for path in job.outputs())
+        if old and old.state in (DONE, SKIPPED) and there and old.fingerprint == fingerprint(job):
             records[job.output] = dataclasses.replace(old, scan=job.scan, output=job.output, state=SKIPPED)
     for n, record in enumerate(list(records.values()), 1):
         listen(record, n, len(jobs))
@@ -195,10 +190,11 @@ def run(
     again = {resolved(job.output) for job in jobs}
 
     def write() -> None:
-        ours = [records.get(job.output) or Record(job.scan, job.output, WAITING) for job in jobs]
+        ours = [records.get(job.output) or Record.of(job, WAITING) for job in jobs]
         # Read anew: another machine may be at work on other scans.
-        others = [old for name, old in _read_record(folder).items() if name not in again and Path(name).exists()]
-        _write_record(folder, [*others, *ours])
+        others = [old for name, old in batchrecord.read(folder).items() if name not in again and Path(name).exists()]
+        batchrecord.write(folder, [*others, *ours])
+        overview.write(folder, [*others, *ours])
 
     with closing(_results(waiting, workers, scheduler)) as results:  # when stopped, its processes end at once
         for record in results:
@@ -238,7 +234,7 @@ def run_one(job: ScanJob) -> Record:
         report = scanjob.run(job)
     except Exception as error:  # one scan must not stop the others
         details = "" if isinstance(error, UserError) else traceback.format_exc()
-        return Record(job.scan, job.output, LEFT_OUT if isinstance(error, NoScan) else FAILED, told(error), details)
+        return Record.of(job, LEFT_OUT if isinstance(error, NoScan) else FAILED, told(error), details)
     kept = {f.name: report[f.name] for f in dataclasses.fields(Record) if f.name in report}
     return Record(**(kept | {"state": DONE, "fingerprint": mark, "warnings": tuple(report["warnings"])}))
 
@@ -274,7 +270,7 @@ def _in_processes(jobs: Sequence[ScanJob], workers: int) -> Generator[Record, No
                     if not alone:
                         suspects = 2 * workers + 1  # at work, or handed out already
                         continue
-                    record = Record(job.scan, job.output, FAILED, _DIED)
+                    record = Record.of(job, FAILED, _DIED)
                 finished.add(job.output)
                 yield record
         waiting = [job for job in waiting if job.output not in finished]
@@ -345,7 +341,7 @@ def _on_cluster(jobs: Sequence[ScanJob], address: str) -> Iterator[Record]:
                 record = future.result()
                 yield dataclasses.replace(record, scan=job.scan, output=job.output, fingerprint=fingerprint(job))
             else:
-                yield Record(job.scan, job.output, FAILED, f"Its worker gave up: {future.exception()}")
+                yield Record.of(job, FAILED, f"Its worker gave up: {future.exception()}")
 
 
 def _absolute(job: ScanJob) -> ScanJob:
@@ -361,31 +357,8 @@ def _absolute(job: ScanJob) -> ScanJob:
         residual=full(job.residual),
         uncertainty=full(job.uncertainty),
         report=full(job.report),
+        picture=full(job.picture),
         auxiliary=tuple(map(full, job.auxiliary)),
         model=model,
         sigma=sigma,
     )
-
-
-def _read_record(folder: Path) -> dict[str, Record]:
-    """The record of earlier batches by `resolved` output; empty if there is none or it cannot be read."""
-    try:
-        rows = json.loads((folder / "batch.json").read_text(encoding="utf-8"))
-        return {resolved(row["output"]): Record(**{**row, "warnings": tuple(row["warnings"])}) for row in rows}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
-
-
-def _write_record(folder: Path, records: Sequence[Record]) -> None:
-    # Paths as they are from every folder: the next batch may be started elsewhere.
-    rows: list[dict[str, Any]] = [
-        dataclasses.asdict(r) | {"scan": os.path.abspath(r.scan), "output": os.path.abspath(r.output)} for r in records
-    ]
-    write_json(folder / "batch.json", rows)
-    columns = [f.name for f in dataclasses.fields(Record) if f.name not in ("fingerprint", "details")]
-    # Open in a spreadsheet, Windows lets nobody replace it: the record proper is the other one.
-    with contextlib.suppress(PermissionError), atomic(folder / "batch.csv", ".csv") as temporary:
-        with open(temporary, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-            writer = csv.DictWriter(file, columns, extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows({**row, "warnings": " | ".join(row["warnings"])} for row in rows)

@@ -83,6 +83,12 @@ def build_parser() -> argparse.ArgumentParser:
         "--uncertainty", metavar="OUT", default="", help="expected error (standard deviation); a file, or a folder"
     )
     denoise.add_argument("--report", metavar="OUT.json", default="", help="numbers; a file, or a folder")
+    denoise.add_argument(
+        "--picture",
+        metavar="OUT.png",
+        default="",
+        help="the middle slice: source, result, what was removed; a file, or a folder",
+    )
     _denoising_arguments(denoise)
     denoise.add_argument("--json", action="store_true", help="print the reports as JSON")
 
@@ -99,6 +105,15 @@ def build_parser() -> argparse.ArgumentParser:
     place.add_argument("--workers", type=int, default=1, metavar="N", help="processes on this machine (default: 1)")
     place.add_argument("--scheduler", default="", metavar="ADDRESS", help="of a Dask cluster, as in tcp://host:8786")
     batch.add_argument("--resume", action="store_true", help="pass over what an earlier batch has done")
+    batch.add_argument("--residual", action="store_true", help="write what was removed, too, beside each result")
+    batch.add_argument(
+        "--uncertainty", action="store_true", help="write the expected error (standard deviation), too, beside it"
+    )
+    batch.add_argument(
+        "--pictures",
+        action="store_true",
+        help="draw the middle slice of each scan (source, result, what was removed) for batch.html",
+    )
     _denoising_arguments(batch)
     batch.add_argument("--json", action="store_true", help="print the record as JSON")
 

@@ -18,13 +18,14 @@ from C2SCore.guidance import counted
 from C2SCore.terminal import Reporter, table, told
 
 if TYPE_CHECKING:
-    from C2SCore.batch import Record
+    from C2SCore.batchrecord import Record
     from C2SCore.scanjob import ScanJob
 
 
 def denoise(options: argparse.Namespace) -> int:
     """Scan after scan; one that fails is reported, and the others go on."""
-    from C2SCore import batch, scanjob
+    from C2SCore import scanjob
+    from C2SCore.batchrecord import FAILED
     from C2SCore.device import choose_device
     from C2SCore.modelcache import load_kept
 
@@ -50,7 +51,7 @@ def denoise(options: argparse.Namespace) -> int:
         if not options.json:
             print(_summary(report))
     if options.json:
-        _print_json({"scans": reports, batch.FAILED: failed})
+        _print_json({"scans": reports, FAILED: failed})
     elif len(jobs) > 1:
         print(f"{len(reports)} of {len(jobs)} scans denoised")
     return 1 if failed else 0
@@ -70,17 +71,18 @@ def _denoise_jobs(options: argparse.Namespace) -> list[ScanJob]:
         raise UserError(f"Two scans would be written to {double}; names must differ. Denoise them one by one.")
 
     def place(out: str, name: str, ending: str) -> str:
-        if out and options.dicom and ending != ".json":
+        plain = ending.startswith(".")  # a file beside the images
+        if out and options.dicom and not plain:
             if suffix_of(out) in WRITABLE:
                 raise UserError(f"{out} is an image file; with --dicom the output is a folder. Name a folder.")
             return str(Path(out) / f"{name}{ending}")  # a folder of its own for every series
         folder = Path(out).is_dir() or out.endswith(("/", "\\")) or not suffix_of(out)
         if not out or (not many and not folder):
             return out  # a file; a wrong extension is found by check_job
-        if Path(out).is_file() or suffix_of(out) in (*WRITABLE, ".json"):
+        if Path(out).is_file() or suffix_of(out) in (*WRITABLE, ".json", ".png"):
             raise UserError(f"{out} is a file, and {len(names)} scans were given. Name a folder.")
         stem = name if options.dicom else name[: len(name) - len(suffix_of(name))]
-        return str(Path(out) / (f"{stem}.json" if ending == ".json" else f"{stem}{ending}{suffix_of(name)}"))
+        return str(Path(out) / f"{stem}{ending}{'' if plain else suffix_of(name)}")
 
     jobs = []
     for scan, name in zip(options.scans, names, strict=True):
@@ -91,6 +93,7 @@ def _denoise_jobs(options: argparse.Namespace) -> list[ScanJob]:
             residual=place(options.residual, name, "_residual"),
             uncertainty=place(options.uncertainty, name, "_uncertainty"),
             report=place(options.report, name, ".json"),
+            picture=place(options.picture, name, ".png"),
         )
         scanjob.check_job(job)
         jobs.append(job)
@@ -149,11 +152,13 @@ def _summary(report: dict[str, Any]) -> str:
 def batch(options: argparse.Namespace) -> int:
     """All scans, in processes or on a cluster."""
     from C2SCore import batch as batches
+    from C2SCore.batchrecord import FAILED, LEFT_OUT
     from C2SCore.device import choose_device
 
     choose_device(options.device)
     passed: list[tuple[Path, str]] = []
-    jobs = batches.plan(options.inputs, options.output, _template(options), passed)
+    beside = batches.Beside(options.residual, options.uncertainty, options.pictures)
+    jobs = batches.plan(options.inputs, options.output, _template(options), passed, beside)
     for path, reason in passed:
         _say(f"left out: {path}: {reason}")
 
@@ -171,14 +176,14 @@ def batch(options: argparse.Namespace) -> int:
         resume=options.resume,
         listen=listen,
     )
-    failed = [r for r in records if r.state == batches.FAILED]
-    left_out = [r for r in records if r.state == batches.LEFT_OUT]
+    failed = [r for r in records if r.state == FAILED]
+    left_out = [r for r in records if r.state == LEFT_OUT]
     if options.json:
         _print_json([dataclasses.asdict(r) for r in records])
     else:
         total = len(records) - len(left_out)
-        beside = f", {len(left_out) + len(passed)} left out" if left_out or passed else ""
-        print(f"{total - len(failed)} of {total} scans denoised{beside}; record: {options.output}/batch.csv")
+        others = f", {len(left_out) + len(passed)} left out" if left_out or passed else ""
+        print(f"{total - len(failed)} of {total} scans denoised{others}; record: {options.output}/batch.html")
     if options.quiet:
         for record in failed:
             _say(f"c2s: {record.scan}: {record.error}")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from C2SCore import files, measuring, scan, spacing
+from C2SCore import files, measuring, picture, scan, spacing
 from C2SCore.guidance import CLEAN_SNR
 from C2SCore.scan import Scan
 
@@ -61,7 +59,7 @@ def look(
     sigma = float(np.median(found.sigmas))
     snr = found.signal / sigma if sigma > 0 else None
     if thumbnail is not None:
-        thumbnail.write_bytes(png(small(voxels[len(voxels) // 2], THUMBNAIL)))
+        thumbnail.write_bytes(picture.png(picture.small(voxels[len(voxels) // 2], THUMBNAIL)))
     clean = snr is None or snr > CLEAN_SNR
     checks = {
         "interpolated": not found.spectrum.white and not clean,  # without noise, its spectrum is anatomy's
@@ -83,31 +81,3 @@ def _saturated(voxels: np.ndarray) -> bool:
     if not 0 < top <= 255 or float(voxels.min()) < 0 or np.any(voxels[:: max(1, len(voxels) // 4)] % 1):
         return False
     return bool(np.mean(voxels == top) > SATURATED)
-
-
-def small(plane: np.ndarray, size: int) -> np.ndarray:
-    """A slice (J, I) in grey, uint8, its longer side at most `size` pixels; black and white are its outer percents."""
-    step = max(1, -(-max(plane.shape) // size))
-    high, wide = (min(step, n) for n in plane.shape)  # a narrow plane has fewer pixels than a step
-    rows, columns = (n // s * s for n, s in zip(plane.shape, (high, wide)))
-    blocks = plane[:rows, :columns].reshape(rows // high, high, columns // wide, wide).mean(axis=(1, 3))
-    black, white = np.quantile(blocks, (0.01, 0.99))
-    return grey(blocks, float(black), float(white))
-
-
-def grey(plane: np.ndarray, low: float, high: float) -> np.ndarray:
-    """uint8 of a slice, black at `low` and white at `high`."""
-    return np.clip((plane - low) / max(high - low, 1e-30) * 255, 0, 255).astype(np.uint8)
-
-
-def png(pixels: np.ndarray) -> bytes:
-    """A PNG file of grey values (J, I) or colours (J, I, 3), uint8 (PNG specification, W3C 2003)."""
-    height, width = pixels.shape[:2]
-
-    def chunk(kind: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 0 if pixels.ndim == 2 else 2, 0, 0, 0)
-    rows = np.ascontiguousarray(pixels).reshape(height, -1)
-    lines = np.concatenate([np.zeros((height, 1), np.uint8), rows], axis=1).tobytes()  # each line: filter 0, values
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from C2SCore import __version__, contrasts, dicomwriting, files, measuring, scan, spacing
+from C2SCore import __version__, contrasts, dicomwriting, files, measuring, picture, scan, spacing
 from C2SCore.adapting import adapted
 from C2SCore.card import find_model
 from C2SCore.errors import UserError
@@ -22,7 +22,7 @@ from C2SCore.gridinputs import levels_on_grid, on_grid
 from C2SCore.images import as_type, check_fits, suffix_of
 from C2SCore.jobfiles import check_image_name, check_outputs
 from C2SCore.scan import Scan
-from C2SCore.writing import check_writable, write_json
+from C2SCore.writing import check_writable, write_bytes, write_json
 
 if TYPE_CHECKING:
     from C2SCore.denoising import Result
@@ -43,6 +43,7 @@ class ScanJob:
     noise, detail, device : see `denoising.Options`.
     adapt : minutes of training on the scan itself beforehand; 0 for none.
     residual, uncertainty, report : further outputs; empty for none.
+    picture : PNG of the middle slice: source, result, what was removed; empty for none.
     integers : write integers, rounded and clipped to the type of the source, where the source has them.
     dicom : write DICOM series derived from that of the scan; the outputs are the folders of their files.
     """
@@ -59,6 +60,7 @@ class ScanJob:
     residual: str = ""
     uncertainty: str = ""
     report: str = ""
+    picture: str = ""
     integers: bool = False
     dicom: bool = False
 
@@ -68,7 +70,7 @@ class ScanJob:
 
     def outputs(self) -> list[str]:
         """All files that are written."""
-        return [*self.images(), *([self.report] if self.report else [])]
+        return [*self.images(), *filter(None, (self.report, self.picture))]
 
     def inputs(self) -> list[str]:
         """The scans and the model file that are read."""
@@ -85,14 +87,15 @@ def check_job(job: ScanJob) -> None:
             check_image_name(name)
     check_outputs(job.inputs(), job.outputs())
     for path in job.outputs():
-        if job.dicom and path != job.report:
+        if job.dicom and path in job.images():
             dicomwriting.check_folder(Path(path))
         else:
             check_writable(path)
     if not 0 <= job.adapt < math.inf:
         raise UserError(f"The minutes of adaptation are {job.adapt:g}; they must be a number from 0. Change it.")
-    if job.report and suffix_of(job.report) != ".json":
-        raise UserError(f"The report {job.report} must end in .json. Change its name.")
+    for what, path, suffix in (("report", job.report, ".json"), ("picture", job.picture, ".png")):
+        if path and suffix_of(path) != suffix:
+            raise UserError(f"The {what} {path} must end in {suffix}. Change its name.")
 
 
 def check_together(jobs: Sequence[ScanJob]) -> None:
@@ -172,19 +175,22 @@ def run(job: ScanJob, progress: Progress | None = None, cancelled: Callable[[], 
     report = _report(job, model, done, messages)
     if job.report:
         write_json(job.report, report)
+    for pixels in [f.picture for f in done if f.picture is not None][:1]:
+        write_bytes(job.picture, picture.png(pixels))
     progress("write", 1, 1)
     return report
 
 
 @dataclass(frozen=True)
 class _Frame:
-    """What is kept of a denoised frame: the volumes to be written, and the numbers."""
+    """What is kept of a denoised frame: what is to be written, and the numbers."""
 
     denoised: Scan
     residual: Scan | None
     uncertainty: Scan | None
     numbers: dict[str, Any]
     warnings: list[str]
+    picture: np.ndarray | None = None
 
 
 def _constant(frames: Sequence[Scan], messages: list[str]) -> list[bool]:
@@ -226,6 +232,7 @@ def _finished(frame: Scan, axis: int, result: Result, job: ScanJob) -> _Frame:
         uncertainty=None if result.uncertainty is None else frame.with_voxels(np.moveaxis(result.uncertainty, 0, axis)),
         numbers=_plain({**result.numbers, **checks, **facts}),
         warnings=result.warnings,
+        picture=picture.comparison(frame, denoised, result.sigma) if job.picture else None,
     )
 
 

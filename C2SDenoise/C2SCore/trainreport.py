@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from C2SCore import denoising, events, inspecting, measuring, model, quality
+from C2SCore import denoising, events, measuring, model, picture, quality
 from C2SCore.card import find_model
 from C2SCore.config import TrainConfig
 from C2SCore.errors import UserError
@@ -21,7 +21,8 @@ from C2SCore.patches import Case, hold_back
 from C2SCore.preparing import prepare
 from C2SCore.runfolder import MEASURED, run_folder
 from C2SCore.scoring import PATCHES, noise_left, noise_left_by
-from C2SCore.writing import atomic
+from C2SCore.webpage import figure, page, table
+from C2SCore.writing import write_text
 
 if TYPE_CHECKING:
     from C2SCore.model import Model
@@ -30,12 +31,6 @@ if TYPE_CHECKING:
 SLICES = 3  # held-back slices that are shown
 BM3D_SECONDS = 60.0  # for its share of the noise left; on a processor it takes seconds for a patch
 MARGIN, ERRORS = 0.05, 3  # share (0.2 dB) and standard errors, of patches that overlap, below which none is better
-SHOWN_NOISE = 2.5  # standard deviations at which the picture of what was removed saturates
-STYLE = (
-    "body{font:15px sans-serif;max-width:60em;margin:2em auto;padding:0 1em;color:#222}table{border-collapse:collapse}"
-    "td,th{padding:.2em .8em;border-bottom:1px solid #ddd;text-align:left}figure{display:inline-block;margin:.3em}"
-    "figcaption{font-size:12px;color:#555}img{width:220px;image-rendering:pixelated}"
-)
 
 
 @dataclasses.dataclass
@@ -104,8 +99,7 @@ def write(
             contender.checks.append(quality.residual_checks(plane, image[None], float(cases[case].sigmas[k])))
     numbers = _numbers(contenders[0], contenders[1] if other is not None else None, bool(held))
     text = _page(path, own, cases, history, shown, contenders, notes, numbers)
-    with atomic(out, ".html") as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(out, text)
     return numbers
 
 
@@ -224,9 +218,7 @@ def _page(
         parts += _figures(np.asarray(cases[case].target[k], np.float32), float(cases[case].sigmas[k]), contenders, n)
     parts.append("<h2>Comparison</h2>")
     parts.append(_comparison(contenders))
-    title = html.escape(path.stem)
-    head = f'<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>'
-    return f"{head}{''.join(parts)}</html>\n"
+    return page(path.stem, parts)
 
 
 def _comparison(contenders: Sequence[_Contender]) -> str:
@@ -264,30 +256,18 @@ def _percent(left: np.ndarray) -> str:
 
 
 def _figures(plane: np.ndarray, sigma: float, contenders: Sequence[_Contender], n: int) -> list[str]:
-    low, high = (float(q) for q in np.quantile(plane, (0.01, 0.995)))
-    made = [_figure("source", inspecting.grey(plane, low, high))]
+    shown = picture.window(plane)
+    made = [_figure("source", picture.grey(plane, *shown))]
     for contender in contenders:
-        made.append(_figure(contender.name, inspecting.grey(contender.images[n], low, high)))
-        removed = plane - contender.images[n]
-        made.append(
-            _figure(f"removed by {contender.name}", inspecting.grey(removed, -SHOWN_NOISE * sigma, SHOWN_NOISE * sigma))
-        )
+        image = contender.images[n]
+        made.append(_figure(contender.name, picture.grey(image, *shown)))
+        made.append(_figure(f"removed by {contender.name}", picture.removed(plane - image, sigma)))
     return made
 
 
 def _figure(caption: str, pixels: np.ndarray) -> str:
-    data = base64.b64encode(inspecting.png(pixels)).decode("ascii")
-    picture = f'<img alt="" src="data:image/png;base64,{data}">'
-    return f"<figure>{picture}<figcaption>{html.escape(caption)}</figcaption></figure>"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """An HTML table; every text is escaped."""
-
-    def line(tag: str, cells: Sequence[str]) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(str(cell))}</{tag}>" for cell in cells) + "</tr>"
-
-    return f"<table>{line('th', head) if any(head) else ''}{''.join(line('td', row) for row in rows)}</table>"
+    data = base64.b64encode(picture.png(pixels)).decode("ascii")
+    return figure(f"data:image/png;base64,{data}", caption, 220)
 
 
 def svg_curve(history: Sequence[dict[str, Any]], name: str, colour: str, width: int = 420, height: int = 180) -> str:

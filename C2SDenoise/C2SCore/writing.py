@@ -121,14 +121,23 @@ def _replace(new: Path, path: Path) -> None:
 
 
 def write_json(path: str | Path, values: Any) -> Path:
-    """Writes `values` as indented JSON, atomically; raises `UserError` where there is no room for it.
+    """Writes `values` as indented JSON, atomically; raises `UserError` where there is no room for it."""
+    return write_text(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path: str | Path, text: str) -> Path:
+    """Writes a text as UTF-8, as `write_bytes` does.
 
     What is not UTF-8 in the name of a file is written as its code, so that one such name costs no record.
     """
-    text = json.dumps(values, indent=2, ensure_ascii=False) + "\n"
-    with atomic(path, ".json") as temporary:
+    return write_bytes(path, text.encode("utf-8", "backslashreplace"))
+
+
+def write_bytes(path: str | Path, content: bytes) -> Path:
+    """Writes a file, atomically; raises `UserError` where there is no room for it."""
+    with atomic(path) as temporary:
         try:
-            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+            temporary.write_bytes(content)
         except OSError as error:
             raise UserError(
                 f"{path} could not be written ({error.strerror or error}); all of it must fit. "

@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 import time
 
-from C2SCore import batch
+from C2SCore.batchrecord import DONE, Record
 from C2SCore.scanjob import ScanJob
 
 
-def die_on_second(job: ScanJob) -> batch.Record:
+def die_on_second(job: ScanJob) -> Record:
     """Stands in for a scan that takes more memory than there is."""
     if job.scan == "second":
         os._exit(9)
     time.sleep(0.3)
-    return batch.Record(job.scan, job.output, batch.DONE)
+    return Record.of(job, DONE)
 
 
 def prepare_nothing(threads: int) -> None:

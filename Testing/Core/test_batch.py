@@ -16,10 +16,13 @@ from phantom import make_scan
 from test_cli import c2s
 from test_dicom import set_class, write_slice
 
-from C2SCore import batch, files, scanjob
+from C2SCore import batch, batchrecord, files, overview, scanjob
+from C2SCore.batchrecord import DONE, FAILED, SKIPPED, WAITING, Record
 from C2SCore.errors import UserError
 from C2SCore.scan import to_image
 from C2SCore.scanjob import ScanJob
+
+RECORD = ("batch.csv", "batch.html", "batch.json")
 
 
 @pytest.fixture
@@ -53,7 +56,7 @@ def test_plan_refuses_what_would_collide(folder, tmp_path):
 def test_plan_leaves_out_its_own_output(folder):
     out = folder / "out"
     files.write(make_scan(2), out / "a.nii.gz")
-    batch._write_record(out, [batch.Record("a", str(out / "a.nii.gz"), batch.DONE)])
+    batchrecord.write(out, [Record("a", str(out / "a.nii.gz"), DONE)])
     assert len(batch.plan([folder], out, ScanJob("", ""))) == 3
 
 
@@ -119,7 +122,7 @@ def test_one_bad_scan_does_not_stop_the_others(workers, folder, tmp_path, model_
     assert [r.state for r in records] == ["done", "failed", "done"]
     assert "b.nii.gz is damaged" in records[1].error
     assert heard == [(1, 3), (2, 3), (3, 3)]
-    assert sorted(p.name for p in out.rglob("*") if p.is_file()) == ["a.nii.gz", "batch.csv", "batch.json", "c.nrrd"]
+    assert sorted(p.name for p in out.rglob("*") if p.is_file()) == ["a.nii.gz", *RECORD, "c.nrrd"]
     written = json.loads((out / "batch.json").read_text())
     assert [row["state"] for row in written] == ["done", "failed", "done"]
     with open(out / "batch.csv", newline="") as file:
@@ -238,10 +241,49 @@ def test_what_any_batch_wrote_is_no_scan(folder, tmp_path, model_file):
     assert [os.path.relpath(j.scan, folder) for j in jobs] == ["a.nii.gz", "b.nii.gz", "deep/c.nrrd"]
 
 
+def test_what_else_is_written_stands_beside_each_result(folder, tmp_path, model_file):
+    out = tmp_path / "out"
+    beside = batch.Beside(residual=True, uncertainty=True, pictures=True)
+    jobs = batch.plan([folder], out, template(model_file), beside=beside)
+    records = batch.run(jobs, out)
+    written = {p.name for p in out.rglob("*") if p.is_file()} - set(RECORD)
+    endings = (".nii.gz", "_residual.nii.gz", "_uncertainty.nii.gz", ".png")
+    assert written == {f"a{end}" for end in endings} | {f"c{end.replace('nii.gz', 'nrrd')}" for end in endings}
+    source, result, residual = (files.read_one(p).voxels for p in (jobs[0].scan, jobs[0].output, records[0].residual))
+    assert np.allclose(source - result, residual, atol=1e-3)
+    files.write(make_scan(7), out / "new.nii.gz")
+    assert [Path(j.scan).name for j in batch.plan([out], tmp_path / "again", ScanJob("", ""))] == ["new.nii.gz"]
+    Path(records[0].residual).unlink()
+    assert [r.state for r in batch.run(jobs, out, resume=True)] == ["done", "failed", "skipped"]
+
+
+def test_names_that_would_meet_are_refused(tmp_path):
+    for name in ("a.nii.gz", "a_residual.nii.gz"):
+        files.write(make_scan(0), tmp_path / "in" / name)
+    with pytest.raises(UserError, match="two outputs"):
+        batch.plan([tmp_path / "in"], tmp_path / "out", ScanJob("", ""), beside=batch.Beside(residual=True))
+
+
+def test_the_page_shows_first_what_needs_a_person(tmp_path):
+    done = {"state": DONE, "sigma": 2.0, "snr_before": 5.0, "snr_after": 10.0, "snr_gain_db": 6.0, "model": "m"}
+    picture = tmp_path / "o #1.png"
+    picture.write_bytes(b"")
+    records = [
+        Record("w", str(tmp_path / "w.nrrd"), WAITING),
+        Record("<i>", str(tmp_path / "good.nrrd"), verdict="noise", picture=str(picture), **done),
+        Record("s", str(tmp_path / "edges.nrrd"), verdict="anatomy", **(done | {"state": SKIPPED})),
+        Record("f", str(tmp_path / "bad.nrrd"), FAILED, error="It is damaged."),
+    ]
+    text = overview.write(tmp_path, records).read_text(encoding="utf-8")
+    places = [text.index(name) for name in ("edges.nrrd", "bad.nrrd", "It is damaged.", "good.nrrd", "w.nrrd")]
+    assert places == sorted(places) and "2 done, 1 failed, 1 waiting" in text
+    assert 'src="o%20%231.png"' in text and text.count("<img") == 1 and "&lt;i&gt;" in text
+
+
 def test_batches_at_work_side_by_side_keep_the_records_of_each_other(folder, tmp_path, model_file):
     out, other = tmp_path / "out", files.write(make_scan(3), tmp_path / "other.nii.gz")
 
-    def elsewhere(record: batch.Record, done: int, total: int) -> None:
+    def elsewhere(record: Record, done: int, total: int) -> None:
         if done == 1:
             batch.run(batch.plan([other], out, template(model_file)), out)
 
@@ -260,7 +302,7 @@ def test_masks_and_labels_are_left_out_and_are_no_failure(tmp_path, model_file, 
     assert c2s("batch", place, "-o", out, "--model", model_file, "--device", "cpu") == 0
     said = capsys.readouterr()
     assert "1 of 1 scans denoised, 2 left out" in said.out and "mask or a label map" in said.err
-    assert sorted(p.name for p in out.iterdir()) == ["batch.csv", "batch.json", "t1.nii.gz"]
+    assert sorted(p.name for p in out.iterdir()) == [*RECORD, "t1.nii.gz"]
     assert c2s("denoise", place / "t1_mask.nii.gz", "-o", out / "x.nii.gz", "--model", model_file) == 1
     assert "mask or a label map" in capsys.readouterr().err and not (out / "x.nii.gz").exists()
 

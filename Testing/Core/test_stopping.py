@@ -21,13 +21,14 @@ SCRIPT = """
 import sys, time
 from pathlib import Path
 from C2SCore import batch, cli
+from C2SCore.batchrecord import DONE, Record
 from C2SCore.writing import atomic
 
 def run_one(job):
     with atomic(job.output):
         if Path(job.scan).name != "a.nrrd":
             time.sleep(600)
-    return batch.Record(job.scan, job.output, batch.DONE)
+    return Record.of(job, DONE)
 
 batch.run_one = run_one
 if __name__ == "__main__":
@@ -92,7 +93,7 @@ def test_a_stopped_batch_leaves_no_process_and_forgets_nothing(number, running):
     assert [row["state"] for row in json.loads((out / "batch.json").read_text())] == ["done"] + ["waiting"] * 4
     if number != "SIGKILL":
         assert code == {"SIGINT": 1, "SIGTERM": TERMINATED}[number]
-        assert sorted(p.name for p in out.iterdir()) == ["a.nrrd", "batch.csv", "batch.json"]
+        assert sorted(p.name for p in out.iterdir()) == ["a.nrrd", "batch.csv", "batch.html", "batch.json"]
         assert "Traceback" not in process.stderr.read()
 
 

@@ -13,7 +13,7 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from C2SCore import events, inspecting, model, trainjobs, trainreport
+from C2SCore import events, inspecting, model, picture, trainjobs, trainreport, webpage
 from C2SCore.config import TrainConfig
 from C2SCore.patches import Case, hold_back
 from C2SCore.scoring import FEWEST, PATCHES, noise_left, noise_left_by
@@ -59,14 +59,14 @@ def test_flags_name_what_is_wrong(tmp_path):
 
 def test_colours_are_written_as_they_are(tmp_path):
     colours = np.random.default_rng(0).integers(0, 255, (7, 5, 3), dtype=np.uint8)
-    (tmp_path / "c.png").write_bytes(inspecting.png(colours))
+    (tmp_path / "c.png").write_bytes(picture.png(colours))
     assert np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "c.png"))), colours)
 
 
 @pytest.mark.parametrize("shape", [(3, 500), (500, 2), (1, 1), (7, 96)])
 def test_thumbnails_of_narrow_slices(shape: tuple[int, int]) -> None:
     plane = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
-    assert 0 < max(inspecting.small(plane, 48).shape) <= 48
+    assert 0 < max(picture.small(plane, 48).shape) <= 48
 
 
 class Stub:
@@ -175,7 +175,7 @@ def test_a_model_is_called_better_only_by_a_clear_margin(gain, says):
 
 
 def test_words_of_others_are_escaped_in_the_report():
-    text = trainreport.table(("a", "b"), [("<script>", "1 & 2")])
+    text = webpage.table(("a", "b"), [("<script>", "1 & 2")])
     assert "<script>" not in text and "&lt;script&gt;" in text and "1 &amp; 2" in text
     assert trainreport.svg_curve([{"step": 1, "loss": 2.0}], "loss", "#000") == ""
     curve = trainreport.svg_curve(

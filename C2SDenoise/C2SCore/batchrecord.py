@@ -1,0 +1,88 @@
+"""The record of a batch in its output folder: `batch.json` for programs, `batch.csv` for spreadsheets."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import dataclasses
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from C2SCore.jobfiles import resolved
+from C2SCore.writing import atomic, write_json
+
+if TYPE_CHECKING:
+    from C2SCore.scanjob import ScanJob
+
+DONE, FAILED, SKIPPED, WAITING, LEFT_OUT = "done", "failed", "skipped", "waiting", "left out"
+_PATHS = ("scan", "output", "residual", "uncertainty", "picture")
+
+
+@dataclass(frozen=True)
+class Record:
+    """What became of one scan; `state` is done, failed, skipped (done by an earlier batch), left out (a mask or another
+    object that is no scan; `error` says what) or waiting.
+    """
+
+    scan: str
+    output: str
+    state: str
+    error: str = ""
+    details: str = ""  # traceback of an error that is no `UserError`
+    fingerprint: str = ""
+    residual: str = ""
+    uncertainty: str = ""
+    picture: str = ""
+    name: str = ""  # by what the file says, as the description of a DICOM series
+    model: str = ""
+    version: str = ""
+    sigma: float | None = None
+    snr_before: float | None = None
+    snr_after: float | None = None
+    snr_gain_db: float | None = None
+    verdict: str = ""
+    warnings: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+    @classmethod
+    def of(cls, job: ScanJob, state: str, error: str = "", details: str = "") -> Record:
+        """That of a job of which nothing else is known."""
+        return cls(**{name: getattr(job, name) for name in _PATHS}, state=state, error=error, details=details)
+
+    def outputs(self) -> list[str]:
+        """All files, or folders of DICOM files, that are written."""
+        return [path for path in (self.output, self.residual, self.uncertainty, self.picture) if path]
+
+
+def read(folder: Path) -> dict[str, Record]:
+    """The record of earlier batches by `resolved` output; empty if there is none or it cannot be read."""
+    try:
+        rows = json.loads((folder / "batch.json").read_text(encoding="utf-8"))
+        return {resolved(row["output"]): Record(**{**row, "warnings": tuple(row["warnings"])}) for row in rows}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def results_in(folder: Path) -> set[str]:
+    """What earlier batches have written to a folder, by its record; `resolved`."""
+    return {resolved(path) for record in read(folder).values() for path in record.outputs()}
+
+
+def write(folder: Path, records: Sequence[Record]) -> None:
+    """Rewrites both files; paths become such as hold from every folder, since the next batch may start elsewhere."""
+    rows: list[dict[str, Any]] = []
+    for record in records:
+        row = dataclasses.asdict(record)
+        rows.append(row | {name: os.path.abspath(row[name]) for name in _PATHS if row[name]})
+    write_json(folder / "batch.json", rows)
+    columns = [f.name for f in dataclasses.fields(Record) if f.name not in ("fingerprint", "details")]
+    # Open in a spreadsheet, Windows lets nobody replace it: the record proper is the other one.
+    with contextlib.suppress(PermissionError), atomic(folder / "batch.csv", ".csv") as temporary:
+        with open(temporary, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+            writer = csv.DictWriter(file, columns, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows({**row, "warnings": " | ".join(row["warnings"])} for row in rows)
