@@ -27,7 +27,7 @@ def write(folder: Path, records: Sequence[Record]) -> Path:
     name = folder.resolve().name
     states = Counter(DONE if record.state == SKIPPED else record.state for record in records)
     counts = ", ".join(f"{states[state]} {state}" for state in (DONE, FAILED, WAITING, LEFT_OUT) if states[state])
-    parts = [f"<h1>{html.escape(name)}</h1><p>{counts}</p>"]
+    parts = [f"<h1>Batch: {html.escape(name)}</h1><p>{counts}</p>"]
     for title in ("To be looked at", "Without remarks", "Waiting", "Left out"):
         chosen = [record for record in records if _chapter(record) == title]
         if chosen:
@@ -49,9 +49,10 @@ def _section(folder: Path, record: Record) -> str:
 
     parts = [f"<h3>{html.escape(os.path.relpath(record.output, folder))}</h3>", line(f"from {record.scan}")]
     if record.state in (DONE, SKIPPED):
-        numbers = (record.sigma, record.snr_before, record.snr_after, record.snr_gain_db)
-        sigma, before, after, gain = ("–" if number is None else f"{number:.4g}" for number in numbers)
-        parts.append(line(f"Noise σ {sigma}, SNR {before} → {after} (+{gain} dB), model {record.model}"))
+        numbers = (record.sigma, record.snr_before, record.snr_after)
+        sigma, before, after = ("–" if number is None else f"{number:.4g}" for number in numbers)
+        gain = f" (+{record.snr_gain_db:.1f} dB)" if record.snr_gain_db is not None else ""
+        parts.append(line(f"Noise σ {sigma}, SNR {before} → {after}{gain}, model {record.model}"))
         parts.append(line(_VERDICTS.get(record.verdict, ""), record.verdict == "anatomy"))
     if record.error:
         parts.append(line(record.error, record.state == FAILED))
