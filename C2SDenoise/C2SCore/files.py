@@ -17,6 +17,14 @@ from C2SCore.errors import UserError
 from C2SCore.scan import Scan
 
 PART = "::"
+# Formats of MR images that are not read, as users know them; others are not mentioned, such as pictures and tables.
+_FOREIGN = {
+    ".mgz": "FreeSurfer",
+    ".mgh": "FreeSurfer",
+    ".mnc": "MINC",
+    ".par": "Philips PAR/REC",
+    ".hdr": "Analyze, or NIfTI in two files",
+}
 
 
 def split_part(path: str | Path) -> tuple[Path, str]:
@@ -41,7 +49,7 @@ def read(path: str | Path) -> list[Scan]:
         return hdf5.read_hdf5(file, part)
     if part:
         raise UserError(f"{path} names the part {part!r}, but only HDF5 files and folders have parts. Leave it off.")
-    if images.suffix_of(file) not in images.READABLE and not dicom.is_dicom(file):
+    if images.suffix_of(file) not in images.READABLE:
         raise UserError(
             f"{file} is not an image of a known kind; known are {', '.join((*images.READABLE, *hdf5.SUFFIXES))} "
             "and DICOM. Convert it, or correct its extension."
@@ -92,7 +100,8 @@ def find_scans(folder: str | Path, left_out: list[tuple[Path, str]] | None = Non
     """Every scan in a folder and the folders below it, sorted; one entry per DICOM series and per HDF5 contrast.
 
     Hidden files and folders are passed over; linked folders are followed. A file or folder that cannot be opened is
-    listed too, so that reading it says why. DICOM series of anything but MR go to `left_out`, with the reason.
+    listed too, so that reading it says why. DICOM series of anything but MR, and formats of MR images that are not
+    read, go to `left_out`, with the reason.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -133,6 +142,8 @@ def _scans_among(place: Path, names: list[str], left_out: list[tuple[Path, str]]
             yield from _parts(file)
         elif suffix in images.READABLE:
             yield file
+        elif suffix in _FOREIGN:
+            left_out.append((file, f"a format that is not read ({_FOREIGN[suffix]}); convert it to NIfTI"))
         elif not marked:
             marked = dicom.may_be_dicom(file)
     if marked:

@@ -160,8 +160,8 @@ def find_cases(
     same case by its name. Raises `UserError` where a contrast has another number of scans than the targets, or names of
     other cases.
     """
-    targets = _scans(paths)
-    others = [_partners(targets, _scans(group), paths, group, note) for group in helping]
+    targets = _scans(paths, note)
+    others = [_partners(targets, _scans(group, note), paths, group, note) for group in helping]
     return [
         {
             "target": target,
@@ -210,16 +210,19 @@ def _texts(scans: list[tuple[str, bool]], paths: Sequence[str]) -> list[str]:
     return texts
 
 
-def _scans(paths: Sequence[str]) -> list[tuple[str, bool]]:
+def _scans(paths: Sequence[str], note: Callable[[str], None] = lambda text: None) -> list[tuple[str, bool]]:
     """The absolute path of every scan, and whether a search has found it."""
     found: list[tuple[str, bool]] = []
+    left_out: list[tuple[Path, str]] = []
     for path in map(Path, paths):
-        scans = files.find_scans(path) if path.is_dir() else [path]
+        scans = files.find_scans(path, left_out) if path.is_dir() else [path]
         searched = scans != [path]  # a folder with one DICOM series, and nothing else, is that scan
         for scan in scans:
             if not searched and not files.split_part(scan)[0].exists():
                 raise UserError(f"{scan} does not exist; a scan must be a file or a DICOM folder. Check the path.")
             found.append((str(scan.absolute()), searched))
+    for scan, reason in left_out:
+        note(f"Left out: {scan}: {reason}.")
     if not found:
         raise UserError(f"No scan was found in {', '.join(map(str, paths))}; one is needed. Check the paths.")
     return found

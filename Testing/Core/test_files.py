@@ -254,7 +254,7 @@ def test_record_without_room_leaves_the_old_one(tmp_path, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(UserError, match=r"a\.json could not be written \(No space left"):
         write_json(path, {"a": 2})
     assert json.loads(path.read_text()) == {"a": 1}
@@ -314,7 +314,11 @@ def test_find_scans_lists_what_read_takes(tmp_path):
     for name in ("b/two.nii.gz", "a.nrrd", ".hidden/c.nrrd", "b/.d.nii"):
         files.write(make_scan(), tmp_path / name)
     (tmp_path / "notes.txt").write_text("none")
-    assert files.find_scans(tmp_path) == [tmp_path / "a.nrrd", tmp_path / "b/two.nii.gz"]
+    (tmp_path / "brain.MGZ").write_bytes(b"0")
+    left_out: list[tuple[Path, str]] = []
+    assert files.find_scans(tmp_path, left_out) == [tmp_path / "a.nrrd", tmp_path / "b/two.nii.gz"]
+    ((path, reason),) = left_out
+    assert path.name == "brain.MGZ" and "FreeSurfer" in reason
     with pytest.raises(UserError, match="not a folder"):
         files.find_scans(tmp_path / "a.nrrd")
 
