@@ -8,7 +8,7 @@ import functools
 import os
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,9 +16,19 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from C2SCore import enhanced, stacks
 from C2SCore.errors import UserError
-from C2SCore.images import DICOM_IO, check_name, image_geometry, open_image, read_image, stem_of, suffix_of
-from C2SCore.scan import LPS_TO_RAS, Scan
+from C2SCore.images import (
+    DICOM_IO,
+    check_name,
+    dicom_image,
+    image_geometry,
+    open_image,
+    read_image,
+    stem_of,
+    suffix_of,
+)
+from C2SCore.scan import Scan
 
 # Images of every modality that a scan may be stored as, by DICOM PS3.4 section B.5: X-ray, CT, ultrasound, MR,
 # secondary capture, angiography, nuclear medicine, PET. MR spectra have a number among them, but no pixels.
@@ -26,6 +36,8 @@ _IMAGES = re.compile(r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.(1|2|3|4|6|7|12|13|20|12
 _STORAGE = "1.2.840.10008.5.1.4.1.1."
 _SPECTROSCOPY = f"{_STORAGE}4.2"
 _MR = frozenset(f"{_STORAGE}{n}" for n in ("4", "4.1", "4.3", "4.4"))  # MR, enhanced MR, in colour, legacy converted
+# Many images in one file, each with its own place: enhanced MR, CT and PET, also as converted from single ones.
+_ENHANCED = frozenset(f"{_STORAGE}{n}" for n in ("4.1", "4.3", "4.4", "2.1", "2.2", "128.1", "130"))
 _OTHERS = {  # what else is met in a study of MR, for messages
     "2": "CT",
     "2.1": "enhanced CT",
@@ -48,16 +60,7 @@ _HEAD = 2**16  # bytes; class and series stand among the first elements
 _SERIES = rb"\x20\0\x0e\0(?:UI)?(..)(?:\0\0)?([ -~]{1,64})"
 _CLASS = rb"\x08\0\x16\0(?:UI)?(..)(?:\0\0)?([ -~]{1,64})"  # (0008,0016)
 _STUDY_AND_SERIES = rb"\x20\0\x0d\0(?:UI)?..(?:\0\0)?[ -~]{0,64}?\0?" + _SERIES
-_PARALLEL = 1e-3  # direction cosines that differ by no more count as the same: some are stored with few digits
 _INSTANCE, _POSITION, _DESCRIPTION = "0020|0013", "0020|0032", "0008|103e"
-
-
-@dataclass(frozen=True)
-class _Slice:
-    path: Path
-    position: tuple[float, ...]  # LPS, mm
-    axes: tuple[float, ...]  # direction cosines
-    instance: int
 
 
 def is_dicom(path: Path) -> bool:
@@ -246,43 +249,39 @@ def read_series(folder: Path, uid: str = "") -> list[Scan]:
     files = _files_of_one(folder, uid)
     first = open_image(files[0])
     name = _tag(first, _DESCRIPTION) or stem_of(folder)
+    if _is_enhanced(files[0]):
+        return enhanced.read(files, folder, name)
     if len(files) == 1:
         return [dataclasses.replace(s, name=name, source=folder) for s in read_image(files[0])]
-
-    spacing, matrix = image_geometry(first)
-    frames = _in_order(files, folder)
-    dtype = sitk.GetArrayViewFromImage(_slice_image(files[0])).dtype
-    scans = []
-    for n, frame in enumerate(frames):
-        matrix = matrix.copy()
-        matrix[:3, 3] = LPS_TO_RAS[:3, :3] @ np.array(frame[0].position)
-        depth = spacing[2]
-        if len(frame) > 1:  # the step between slices as it is, also of a tilted gantry
-            step = (np.array(frame[-1].position) - np.array(frame[0].position)) / (len(frame) - 1)
-            matrix[:3, 2] = LPS_TO_RAS[:3, :3] @ step
-            depth = float(np.linalg.norm(step))
-        planes = [sitk.GetArrayFromImage(_slice_image(s.path)).astype(np.float32) for s in frame]
-        if len({p.shape for p in planes}) > 1:
-            raise UserError(f"{folder} mixes slices of different sizes; a scan has one. Export the series again.")
-        scans.append(
-            Scan(
-                voxels=np.concatenate(planes),
-                spacing=(spacing[0], spacing[1], depth),
-                ijk_to_ras=matrix,
-                name=name if len(frames) == 1 else f"{name}_{n + 1}",
-                dtype=dtype,
-                source=folder,
-            )
-        )
-    return scans
+    volumes = stacks.in_order([_describe(f) for f in files], folder)
+    dtype = sitk.GetArrayViewFromImage(dicom_image(files[0])).dtype
+    return stacks.scans(volumes, _voxels, *image_geometry(first), name, dtype, folder)
 
 
-def files_in_order(place: Path, uid: str = "") -> list[list[Path]]:
-    """The files of a series, or of a single DICOM file, as `read_series` makes frames and slices of them."""
-    if not place.is_dir():
-        return [[place]]
-    files = _files_of_one(place, uid)
-    return [files] if len(files) == 1 else [[s.path for s in frame] for frame in _in_order(files, place)]
+def read_file(path: Path) -> list[Scan]:
+    """The volume of a single file, or its frames."""
+    if not _is_enhanced(path):
+        return read_image(path)
+    open_image(path)  # says what is wrong with a damaged one, and with colours
+    return enhanced.read([path], path, stem_of(path))
+
+
+def files_in_order(place: Path, uid: str = "") -> list[list[tuple[Path, int]]]:
+    """The images of a series or of a single DICOM file, as `read_series` makes frames and slices of them: each with its
+    file, and its number there.
+    """
+    files = _files_of_one(place, uid) if place.is_dir() else [place]
+    if _is_enhanced(files[0]):
+        volumes: Sequence[Sequence[stacks.Slice]] = enhanced.in_order(files, place)
+    elif len(files) == 1:
+        return [[(files[0], 0)]]
+    else:
+        volumes = stacks.in_order([_describe(f) for f in files], place)
+    return [[(s.path, s.number) for s in volume] for volume in volumes]
+
+
+def _is_enhanced(path: Path) -> bool:
+    return _class_of(_head(path, _HEAD)) in _ENHANCED
 
 
 def _files_of_one(folder: Path, uid: str) -> list[Path]:
@@ -303,49 +302,12 @@ def _files_of_one(folder: Path, uid: str) -> list[Path]:
     return list(held.files(uid or found[0]))
 
 
-def _in_order(files: list[Path], folder: Path) -> list[list[_Slice]]:
-    """Slices sorted along their normal; one list per frame. Raises `UserError` unless they have one orientation."""
-    slices = [_describe(f) for f in files]
-    axes = np.array([s.axes for s in slices])
-    if np.abs(axes - axes[0]).max() > _PARALLEL:  # the places along one normal may still look like those of a scan
-        raise UserError(
-            f"{folder} has slices of several orientations (a localizer?); a scan has one. Leave it out, or split it."
-        )
-    across, down = axes[0].reshape(3, 3).T[:2]
-    normal = np.cross(across, down)
-    return _frames(slices, normal / np.linalg.norm(normal), folder)
-
-
 def _refuse_damaged(folder: Path, lost: list[str]) -> None:
     if lost:
         raise UserError(
             f"{folder} has {len(lost)} unreadable DICOM files ({', '.join(lost[:3])}{', ...' * (len(lost) > 3)}); "
             "all must be complete. Export or copy the series again."
         )
-
-
-def _frames(slices: list[_Slice], normal: np.ndarray, folder: Path) -> list[list[_Slice]]:
-    """Slices sorted along `normal` (LPS, unit length); one list per frame, frames by instance number.
-
-    Raises `UserError` where positions are missing, uneven or not all imaged equally often.
-    """
-    places: dict[float, list[_Slice]] = {}
-    for s in sorted(slices, key=lambda s: s.instance):
-        places.setdefault(round(float(np.dot(s.position, normal)), 2), []).append(s)
-    counts = {len(at) for at in places.values()}
-    if len(counts) > 1:
-        raise UserError(
-            f"{folder} has between {min(counts)} and {max(counts)} images per slice position; a scan has equally many. "
-            "The series is incomplete or holds several scans: export it again, or split it."
-        )
-    heights = sorted(places)
-    gaps = np.diff(heights)
-    if len(gaps) and gaps.max() > 1.1 * gaps.min() + 0.02:
-        raise UserError(
-            f"The slices in {folder} are {gaps.min():g} to {gaps.max():g} mm apart; a scan has even steps. "
-            "Slices are missing or several stacks are mixed: export the series again, or split it."
-        )
-    return [[places[h][n] for h in heights] for n in range(counts.pop())]
 
 
 def _listed(held: _Folder) -> str:
@@ -360,20 +322,17 @@ def _listed(held: _Folder) -> str:
     return "; ".join(rows)
 
 
-def _describe(path: Path) -> _Slice:
+def _describe(path: Path) -> stacks.Slice:
     reader = open_image(path)
     position = _tag(reader, _POSITION)
     if not position:
         raise UserError(f"{path} does not say where its slice lies (tag 0020,0032). Export the series as MR images.")
     place = tuple(float(x) for x in position.split("\\"))
-    return _Slice(path, place, tuple(reader.GetDirection()), int(float(_tag(reader, _INSTANCE) or 0)))
+    return stacks.Slice(path, place, tuple(reader.GetDirection()), (int(float(_tag(reader, _INSTANCE) or 0)),))
 
 
-def _slice_image(path: Path) -> sitk.Image:
-    try:
-        return sitk.ReadImage(str(path), imageIO=DICOM_IO)
-    except RuntimeError as error:
-        raise UserError(f"{path} cannot be read; it must be a complete DICOM image. Export it again.") from error
+def _voxels(image: stacks.Slice) -> np.ndarray:
+    return sitk.GetArrayFromImage(dicom_image(image.path)).astype(np.float32)
 
 
 def _tag(reader: sitk.ImageFileReader, key: str) -> str:

@@ -49,12 +49,14 @@ def read(path: str | Path) -> list[Scan]:
         return hdf5.read_hdf5(file, part)
     if part:
         raise UserError(f"{path} names the part {part!r}, but only HDF5 files and folders have parts. Leave it off.")
-    if images.suffix_of(file) not in images.READABLE:
+    if images.suffix_of(file) in images.READABLE:
+        return images.read_image(file)
+    if not dicom.is_dicom(file):
         raise UserError(
             f"{file} is not an image of a known kind; known are {', '.join((*images.READABLE, *hdf5.SUFFIXES))} "
             "and DICOM. Convert it, or correct its extension."
         )
-    return images.read_image(file)
+    return dicom.read_file(file)
 
 
 def _check_openable(path: Path) -> None:

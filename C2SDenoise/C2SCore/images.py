@@ -119,6 +119,13 @@ def read_image(path: Path) -> list[Scan]:
     ]
 
 
+def dicom_image(path: Path) -> sitk.Image:
+    try:
+        return sitk.ReadImage(str(path), imageIO=DICOM_IO)
+    except RuntimeError as error:
+        raise UserError(f"{path} cannot be read; it must be a complete DICOM image. Export it again.") from error
+
+
 def _voxels(reader: sitk.ImageFileReader, path: Path) -> np.ndarray:
     """The voxels as they are stored, in an array that nobody else holds."""
     if suffix_of(path) in NIFTI and reader.GetNumberOfComponents() == 1:

@@ -244,17 +244,17 @@ def _write(job: ScanJob, done: list[_Frame]) -> None:
             files.write([v for v in volumes if v is not None], path)
 
 
-def _write_dicom(job: ScanJob, done: list[_Frame], sources: list[list[Path]], model: str) -> None:
+def _write_dicom(job: ScanJob, done: list[_Frame], sources: list[list[tuple[Path, int]]], model: str) -> None:
     level = _middle([f.numbers["sigma"] for f in done])
     how = (
         f"by C2SDenoise {__version__}, model {model}, sigma {level:.4g}, detail {job.detail:g}. For research use only."
     )
     how = how.encode("ascii", "replace").decode()  # the source's character set may know no more
-    for n, (path, name, of, alike) in enumerate(
+    for n, (path, name, of, contrast) in enumerate(
         (
-            (job.output, "denoised", "Noise removed", True),
-            (job.residual, "removed noise", "Noise that was removed", False),
-            (job.uncertainty, "uncertainty", "Standard deviation of the image denoised", False),
+            (job.output, "denoised", "Noise removed", "FILTERED"),
+            (job.residual, "removed noise", "Noise that was removed", "SUBTRACTION"),
+            (job.uncertainty, "uncertainty", "Standard deviation of the image denoised", "STD_DEVIATION"),
         )
     ):
         if path:
@@ -263,7 +263,7 @@ def _write_dicom(job: ScanJob, done: list[_Frame], sources: list[list[Path]], mo
                 [v.voxels for v in volumes if v is not None],
                 sources,
                 Path(path),
-                dicomwriting.Derived(name, 1000 * (n + 1), f"{of} {how}", alike),
+                dicomwriting.Derived(name, 1000 * (n + 1), f"{of} {how}", contrast, alike=n == 0),
             )
 
 

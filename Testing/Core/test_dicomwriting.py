@@ -16,8 +16,8 @@ from C2SCore.cli import main
 from C2SCore.dicomwriting import Derived
 from C2SCore.errors import UserError
 
-DERIVED = Derived("denoised", 1000, "Noise removed by a test.", alike=True)
-OTHER = Derived("removed noise", 2000, "Noise that was removed by a test.", alike=False)
+DERIVED = Derived("denoised", 1000, "Noise removed by a test.", "FILTERED", alike=True)
+OTHER = Derived("removed noise", 2000, "Noise that was removed by a test.", "SUBTRACTION", alike=False)
 
 
 @pytest.fixture
