@@ -3,7 +3,7 @@
 What a derived image must say follows DICOM PS3.3: Image Type (C.7.6.1.1.2), derivation and source image (C.7.6.1.1.3,
 C.7.6.1.1.4), contributing equipment (C.12.1.1.5); the codes are those of PS3.16. All else stays as in the source.
 Enhanced files, of many frames, say it of each: Frame Type (C.8.16.1), derivation and source image (C.7.6.16.2.6), slope
-(C.7.6.16.2.9).
+(C.7.6.16.2.9); and once where the sources are found (C.8.13.2.1).
 """
 
 from __future__ import annotations
@@ -170,6 +170,10 @@ def _derive_frames(image: Dataset, derived: Derived) -> None:
         made = _item(DerivationDescription=derived.derivation[:1024], SourceImageSequence=[source])
         made.DerivationCodeSequence = [_code("110001", "Image Processing")]
         groups.DerivationImageSequence = [made]
+    known = _item(ReferencedSOPClassUID=image.SOPClassUID, ReferencedSOPInstanceUID=image.SOPInstanceUID)
+    held = _item(SeriesInstanceUID=image.SeriesInstanceUID, ReferencedSOPSequence=[known])
+    held = _item(StudyInstanceUID=image.StudyInstanceUID, ReferencedSeriesSequence=[held])
+    image.SourceImageEvidenceSequence = [held]
     image.ImageType = _frame_type(image.get("ImageType"), derived)
     image.ContentQualification = "RESEARCH"
 
