@@ -45,7 +45,8 @@ _OF_ITS_FRAMES = "FrameVOILUTSequence RealWorldValueMappingSequence PixelValueTr
 class Derived:
     """One series that is made of another: what is added to its description and to its number, and how it was made.
 
-    `contrast`: how its pixels were derived, in the terms of DICOM (PS3.3 C.8.16.1.4), for enhanced files.
+    `contrast`: how its pixels were derived, in the terms of DICOM (PS3.3 C.8.16.1.4, which others may be added to), for
+    enhanced files.
     `alike`: whether its values are such as the source's, and stored in its type, rounded and clipped; others are stored
     as signed 16-bit numbers with a slope of their own.
     """

@@ -1,7 +1,8 @@
 """Enhanced DICOM: many images in one file, each with its own place, contrast and slope in "functional groups".
 
-What the groups hold is in DICOM PS3.3: place, size and slope of a pixel in C.7.6.16.2, contrast in C.8.13.5, converted
-single images in C.7.6.16.2.25. SimpleITK decompresses the pixels, but takes the first image's place and slope for all.
+What the groups hold is in DICOM PS3.3: place, size and slope of a pixel in C.7.6.16.2, contrast in C.8.13.5, what is
+left of single images that were converted in C.7.6.16.2.25. SimpleITK decompresses the pixels, but takes the place and
+slope of the first image for all.
 """
 
 from __future__ import annotations
@@ -23,15 +24,13 @@ from C2SCore.scan import FLOAT32, Scan, geometry
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-# What is the same all over a volume. Times are not: they may differ from slice to slice.
+# What is the same all over a volume. Times of acquisition, inversion and heart beat are not.
 _CONTRAST = (
     ("MRImageFrameTypeSequence", "FrameType"),
     ("MREchoSequence", "EffectiveEchoTime"),
-    ("MRModifierSequence", "InversionTimes"),
     ("MRDiffusionSequence", "DiffusionBValue"),
     ("MRDiffusionSequence", "DiffusionGradientDirectionSequence"),
     ("UnassignedPerFrameConvertedAttributesSequence", "EchoTime"),
-    ("UnassignedPerFrameConvertedAttributesSequence", "InversionTime"),
 )
 # Complex Image Component (C.8.13.3.1.1), and what classic images that were converted say in its place.
 _COMPONENTS = {"M": "magnitude", "P": "phase", "R": "real", "I": "imaginary"}
