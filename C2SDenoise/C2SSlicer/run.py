@@ -116,7 +116,7 @@ class Run:
     def _adapted(self, ending: events.Message) -> None:
         if isinstance(ending, events.Done) and not self._cancelled:
             self._model = ending.paths.get("model", self._path("adapted", ".safetensors"))
-            self._denoise()
+            self._in_pieces(iter(()), self._denoise)  # there, that the source is gone by now ends the run
         else:
             self._ended(ending)
 

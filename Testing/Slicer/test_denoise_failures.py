@@ -88,6 +88,18 @@ def test_the_input_is_deleted_during_a_run(bench):
     assert scalar_volumes() == set() and temporary_files() == []
 
 
+def test_the_input_is_deleted_while_the_model_is_adapted_to_it(bench):
+    source, widget = large(bench)
+    widget.panel.run = started = widget.logic.denoise(
+        source, model="tiny", sigma=15.0, adaptMinutes=0.05, wait=False, onEnd=widget.panel._ended
+    )
+    bench.wait_until(lambda: started.stage == "train")
+    slicer.mrmlScene.RemoveNode(source)
+    bench.wait_until(lambda: started.finished, 60)
+    assert started.state == "failed" and "was removed from the scene" in widget.ui.statusLabel.text
+    assert widget.ui.applyButton.text == "Apply" and temporary_files() == []
+
+
 def test_the_output_is_deleted_during_a_run(bench):
     """The result gets a new place."""
     source, widget = large(bench)
