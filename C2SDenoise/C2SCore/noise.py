@@ -14,11 +14,11 @@ import numpy as np
 
 from C2SCore.emptyspace import EmptySpace
 from C2SCore.masked import beside_a_cut, is_masked
+from C2SCore.repetitions import repeated_pairs
 from C2SCore.spectrum import BINS, Spectrum, estimate_spectrum
 from C2SCore.tissue import WINDOW, box_mean, foreground, thickest
 
 QUANTILE = 0.1  # of the squares, flattest first, that decide
-REPEATED_PAIRS = 4
 DARK_SLICES = 12  # in which dark tissue is looked for
 DARK = 3.0  # of sigma: mean over 5 x 5 pixels, above which hardly any value of Gaussian noise is negative
 FEWEST_NEGATIVE = 12  # values that would be expected
@@ -140,11 +140,6 @@ def repeated_sigma(frames: Sequence[np.ndarray]) -> float:
     pairs = repeated_pairs(len(frames))
     found = [max(pair_sigma(frames[a], frames[b]), pair_sigma(frames[b], frames[a])) for a, b in pairs]
     return min((sigma for sigma in found if sigma > 0), default=math.inf)
-
-
-def repeated_pairs(count: int) -> list[tuple[int, int]]:
-    """Which of `count` frames `repeated_sigma` looks at."""
-    return [(n, n + 1) for n in range(0, count - 1, max(1, (count - 1) // REPEATED_PAIRS))]
 
 
 def is_magnitude(volume: np.ndarray, empty: EmptySpace, sigma: float) -> bool:

@@ -17,7 +17,7 @@ import numpy as np
 
 from C2SCore import events
 from C2SCore.errors import UserError
-from C2SCore.noise import repeated_pairs
+from C2SCore.repetitions import repeated_pairs
 from C2SSlicer import delivery, handover, job, sequences, volumes
 from C2SSlicer.handover import temporary_folder
 from C2SSlicer.pieces import Pieces

@@ -6,6 +6,7 @@ import errno
 import importlib.metadata
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +14,14 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = {"torch": "torch", "yaml": "PyYAML", "h5py": "h5py", "safetensors": "safetensors"}
+_START = """
+import sys
+from Bench import environment
+environment.application()
+before = set(sys.modules)
+import C2SDenoise, C2SDenoiseTrain
+print(*{name.partition(".")[0] for name in set(sys.modules) - before})
+"""
 
 
 @pytest.fixture
@@ -64,6 +73,16 @@ def test_where_nothing_is_installed(bench, bare, name, capfd):
 def test_where_one_package_is_missing(bench, bare, name):
     """Not every job needs it."""
     run(bench, name)
+
+
+def test_the_start_of_slicer_loads_no_large_library(bench):
+    """Slicer imports all modules when it starts; even SimpleITK, which it has, is loaded when it is needed."""
+    folders = [str(ROOT / name) for name in ("Testing", "C2SDenoise", "C2SDenoiseTrain")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(folders)}
+    started = subprocess.run([sys.executable, "-c", _START], capture_output=True, text=True, env=environment)
+    assert started.returncode == 0, started.stderr
+    loaded = set(started.stdout.split())
+    assert "C2SCore" in loaded and not loaded & {*PACKAGES, "SimpleITK", "scipy", "pydicom", "skimage"}
 
 
 def test_denoising_a_phantom(bench):
