@@ -20,10 +20,16 @@ SHOWN_NOISE = 2.5  # standard deviations at which the colours of the removed noi
 
 
 class Delivery:
-    """Brings the outputs of a run into the scene: `prepare` reads and reckons, in pieces; `deliver` shows."""
+    """Brings the outputs of a run into the scene: `prepare` reads and reckons, in pieces; `deliver` shows.
 
-    def __init__(self, request: Request, arrays: Sequence[np.ndarray], endings: Sequence[events.Done]) -> None:
+    `shown`: index value of the frame that was denoised, if it is one of a time series.
+    """
+
+    def __init__(
+        self, request: Request, arrays: Sequence[np.ndarray], endings: Sequence[events.Done], shown: str = ""
+    ) -> None:
         self._request, self._sources, self._endings = request, arrays, endings
+        self._frame = "" if request.all_frames else shown
         self._estimates: list[np.ndarray] = []
         self._removed: list[np.ndarray] = []
         self._uncertainties: list[np.ndarray] = []
@@ -72,7 +78,7 @@ class Delivery:
         """Put it all into the scene; nodes made on the way are removed again if something fails."""
         request = self._request
         numbers = _mean_numbers([ending.numbers for ending in self._endings])
-        facts = _facts(request, source, entry, numbers)
+        facts = {**_facts(request, source, entry, numbers), "Frame": self._frame}
         created: list[Any] = []
 
         def target(wanted: str, name: str, what: str) -> Any:

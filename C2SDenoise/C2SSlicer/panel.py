@@ -377,8 +377,10 @@ class Panel:
         p = self._parameters
         if p is None or p.resultVolume is None or p.resultSource is None:
             return
-        images = [volume.GetImageData() for volume in (p.resultSource, p.resultVolume)]
-        if None in images or images[0].GetDimensions() != images[1].GetDimensions():
+        facts = volumes.facts_of(p.resultVolume)
+        source = sequences.frame_at(p.resultSource, facts.get("Frame", ""))  # another one may be shown by now
+        images = [volume.GetImageData() for volume in (source, p.resultVolume) if volume is not None]
+        if len(images) < 2 or None in images or images[0].GetDimensions() != images[1].GetDimensions():
             return
         reference = None
         if p.referenceVolume is not None:
@@ -386,10 +388,9 @@ class Panel:
             if self._parameters is not p or p.referenceVolume is None:  # events were handled meanwhile
                 return
             reference = volumes.resampled(p.referenceVolume, p.resultSource)
-        facts = volumes.facts_of(p.resultVolume)
         kept = self.refinement if self.refinement and self.refinement.output == p.resultVolume.GetID() else None
         sigma = kept.levels if kept and kept.levels is not None else float(facts.get("Sigma", 0))
-        self._evidence.start(p.resultSource, p.resultVolume, float(facts.get("Detail", 0)), sigma, reference)
+        self._evidence.start(source, p.resultVolume, float(facts.get("Detail", 0)), sigma, reference)
 
     def _prepare_evaluation(self, p: Any) -> None:
         """What a reference needs; who does not want it installed is asked again when choosing one, not before."""

@@ -47,8 +47,11 @@ class Refinement:
         facts = volumes.facts_of(output)
         if facts.get("Content") != "denoised" or sequences.sequence_of(output)[1] is not None:
             return None
+        frame = sequences.frame_at(source, facts.get("Frame", ""))
+        if frame is None:
+            return None
         detail = float(facts.get("Detail", 1.0))
-        denoised, original = volumes.array_of(output), volumes.array_of(source)
+        denoised, original = volumes.array_of(output), volumes.array_of(frame)
         if detail > RECOVERABLE or denoised.shape != original.shape:
             return None
         removed = (original - denoised) / np.float32(1 - detail)

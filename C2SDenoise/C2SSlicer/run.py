@@ -61,6 +61,7 @@ class Run:
         self._frames = request.frames
         self._pairs = repeated_pairs(len(self._frames)) if request.sigma == "auto" else []
         self._arrays: list[np.ndarray] = []  # per frame, the source's voxels
+        self._shown = ""  # index value of the frame that was shown when they were read
         auxiliary = [volumes.resampled(node(other), node(request.source)) for other in request.auxiliary]
         self._folder = tempfile.TemporaryDirectory(
             prefix="C2SDenoise-", dir=temporary_folder(), ignore_cleanup_errors=True
@@ -157,7 +158,7 @@ class Run:
         if len(self._endings) < len(self._frames):
             self._in_pieces(self._write_frame(), self._denoise)
         else:
-            made = delivery.Delivery(self.request, self._arrays, self._endings)
+            made = delivery.Delivery(self.request, self._arrays, self._endings, self._shown)
             self._in_pieces(made.prepare(), lambda: self._deliver(made))
 
     def _deliver(self, made: delivery.Delivery) -> None:
@@ -237,7 +238,7 @@ class Run:
     def _write_frame(self) -> Iterator[None]:
         """The voxels of the next frame, for the worker and for the detail slider."""
         number = len(self._endings)
-        frame = self._frame(number)
+        frame, self._shown = self._frame(number), sequences.shown_index(self._source())
         copy = np.empty(frame.GetImageData().GetDimensions()[::-1], np.float32)
         for _ in handover.save(frame, self._path(f"source{number}"), copy):
             yield

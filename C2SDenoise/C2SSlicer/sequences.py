@@ -28,6 +28,23 @@ def frame(volume, index: int):
     return volume if sequence is None else sequence.GetNthDataNode(index)
 
 
+def shown_index(volume) -> str:
+    """Index value of the frame that this volume shows at present; empty for an ordinary volume."""
+    browser = sequence_of(volume)[0]
+    if browser is None:
+        return ""
+    number = max(0, browser.GetSelectedItemNumber())  # -1, nothing selected yet: the first is shown
+    return browser.GetMasterSequenceNode().GetNthIndexValue(number)
+
+
+def frame_at(volume, index: str):
+    """Data node of the frame with this index value, None if there is none; the volume itself for no index."""
+    if not index:
+        return volume
+    sequence = sequence_of(volume)[1]
+    return None if sequence is None else sequence.GetDataNodeAtValue(index)
+
+
 def create_sequence_like(volume, name: str):
     """An empty sequence with the index of the one that `volume` shows."""
     source = sequence_of(volume)[1]

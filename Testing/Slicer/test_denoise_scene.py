@@ -231,6 +231,33 @@ def test_one_frame_of_a_time_series_is_an_ordinary_volume(bench):
     assert np.corrcoef(voxels(run.result.volume).ravel(), phantom(seed=2).ravel())[0, 1] > 0.8
 
 
+def test_a_result_of_one_frame_stays_one_of_that_frame(bench):
+    """Another frame is looked at: slider and evidence keep to the one that was denoised, also in a saved scene."""
+    sequence, browser, proxy = series()
+    widget = open_panel(bench)
+    widget._parameterNode.inputVolume = proxy
+    run = apply(bench, widget)
+    settle(bench, widget)
+    estimate, original = run.refinement.estimates[0].copy(), voxels(proxy).copy()
+    before = json.loads(widget._parameterNode.evidence)
+    browser.SetSelectedItemNumber(2)
+    settle(bench, widget)
+    for percent in (1, 50):
+        widget.panel.refinement = None  # as in a scene that was opened
+        widget.ui.detailSlider.setValue(percent)
+        settle(bench, widget)
+        middle = estimate + percent / 100 * (original - estimate)
+        assert np.allclose(voxels(run.result.volume), middle, atol=0.01)
+        if percent == 1:
+            after = json.loads(widget._parameterNode.evidence)
+            assert after["verdict"] == before["verdict"] and after["removed"] == pytest.approx(before["removed"], 0.03)
+    sequence.RemoveDataNodeAtValue("0")
+    widget.panel.refinement = None
+    widget.ui.detailSlider.setValue(60)  # of a frame that is gone nothing can be found again
+    settle(bench, widget)
+    assert np.allclose(voxels(run.result.volume), middle, atol=0.01)
+
+
 def test_cancel_amid_a_time_series_leaves_the_scene_as_it_was(bench):
     proxy = series(8)[2]
     widget = open_panel(bench)
