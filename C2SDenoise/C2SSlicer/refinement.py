@@ -64,15 +64,15 @@ class Refinement:
         return self.estimates[frame] + np.float32(self.detail) * self.removed[frame]
 
     def fill_sequences(self) -> None:
-        """A time series: its frames into new sequences that play along with the source's."""
+        """A time series: its frames into sequences that play along with the source's."""
         self.store(node(self.output), [self.denoised(n) for n in range(len(self.estimates))])
         if self.noise:
             self.store(node(self.noise), [np.float32(1 - self.detail) * removed for removed in self.removed])
 
     def store(self, volume: Any, arrays: Sequence[np.ndarray]) -> None:
-        """Arrays into a new sequence, which `volume` shows from now on."""
+        """Arrays into a sequence, which `volume` shows from now on."""
         source = node(self._source)
-        sequence = sequences.create_sequence_like(source, volume.GetName())
+        sequence = sequences.empty_sequence(volume, source)
         for index, array in enumerate(arrays):
             volumes.set_voxels(volume, array)
             sequences.add_frame(sequence, source, index, volume)

@@ -59,6 +59,13 @@ class Request:
         outputs = [name for name in (self.output, self.noise_output, self.uncertainty_output) if name]
         if len(set(outputs)) < len(outputs):
             raise UserError("One volume is chosen for two outputs; each needs its own. Choose another, or a new one.")
+        for volume in map(node, outputs):
+            shown = sequences.sequence_of(volume)[1]
+            if shown is not None and not (self.all_frames and sequences.replaceable(volume, source)):
+                raise UserError(
+                    f"{volume.GetName()} shows a time series, whose frames would take the place of the result. Choose "
+                    "another output volume, or a new one."
+                )
         if self.sigma != "auto" and not (isinstance(self.sigma, (int, float)) and 0 < self.sigma < math.inf):
             raise UserError(
                 f"The noise level is {self.sigma}; it must be a number above 0, in the volume's own unit. "

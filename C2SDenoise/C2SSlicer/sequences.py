@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import slicer
 
+MADE = "C2SDenoise.Frames"  # attribute of the sequences that are made here
+
 
 def sequence_of(volume):
     """(browser, sequence) of which this volume is the visible frame; (None, None) for an ordinary volume."""
@@ -45,10 +47,24 @@ def frame_at(volume, index: str):
     return None if sequence is None else sequence.GetDataNodeAtValue(index)
 
 
-def create_sequence_like(volume, name: str):
-    """An empty sequence with the index of the one that `volume` shows."""
-    source = sequence_of(volume)[1]
-    sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", slicer.mrmlScene.GenerateUniqueName(name))
+def replaceable(volume, source_volume) -> bool:
+    """Whether what `volume` shows is a result that plays along with `source_volume`: another may take its place."""
+    browser, sequence = sequence_of(volume)
+    return sequence is not None and browser is sequence_of(source_volume)[0] and sequence.GetAttribute(MADE) is not None
+
+
+def empty_sequence(proxy, source_volume):
+    """An empty sequence for `proxy`, with the index of the one that `source_volume` shows.
+
+    It is that of a result before, if there is one: with two, the volume would be taken for a frame of the older.
+    """
+    if replaceable(proxy, source_volume):
+        sequence = sequence_of(proxy)[1]
+        sequence.RemoveAllDataNodes()
+        return sequence
+    source, name = sequence_of(source_volume)[1], slicer.mrmlScene.GenerateUniqueName(proxy.GetName())
+    sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", name)
+    sequence.SetAttribute(MADE, "true")
     sequence.SetIndexName(source.GetIndexName())
     sequence.SetIndexUnit(source.GetIndexUnit())
     sequence.SetIndexType(source.GetIndexType())

@@ -195,6 +195,31 @@ def test_all_frames_of_a_time_series(bench):
     assert np.allclose(voxels(result), voxels(made.GetNthDataNode(1)))
 
 
+def test_a_time_series_is_denoised_again_into_the_same_volume(bench):
+    """The new frames take the place of the old; a single one, or those of another series, would not."""
+    _, browser, proxy = series()
+    widget = open_panel(bench)
+    widget._parameterNode.inputVolume, widget._parameterNode.keepNoise = proxy, False
+    widget.ui.framesBox.setCurrentIndex(1)
+    first = apply(bench, widget).result
+    widget._parameterNode.outputVolume = first.volume
+    widget.ui.manualNoiseCheckBox.setChecked(True)
+    widget.ui.noiseLevelSpinBox.setValue(40)
+    run = apply(bench, widget)
+    assert run.result.volume is first.volume and sequences.sequence_of(first.volume)[1] is run.result.sequence
+    assert len(slicer.util.getNodesByClass("vtkMRMLSequenceNode")) == 2
+    for number in (2, 0):
+        browser.SetSelectedItemNumber(number)
+        bench.process_events()
+        assert np.allclose(voxels(first.volume), run.refinement.estimates[number])
+    for frames, source in ((0, proxy), (1, series()[2])):
+        widget._parameterNode.inputVolume = source
+        bench.process_events()
+        widget.ui.framesBox.setCurrentIndex(frames)
+        bench.click(widget.ui.applyButton)
+        assert widget.panel.run is run and "shows a time series" in widget.ui.statusLabel.text
+
+
 def test_frames_bound_the_level_and_one_that_is_constant_comes_back(bench):
     sequence, _, proxy = series(4, broken=0)
     widget = open_panel(bench)
