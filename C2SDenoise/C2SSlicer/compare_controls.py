@@ -30,6 +30,10 @@ class CompareControls:
         else:
             self.ui.sideBySideButton.setChecked(True)
 
+    def hide(self) -> None:
+        """The views as they were before, and no button pressed."""
+        self.ui.sideBySideButton.setChecked(False)
+
     def _on_side_by_side(self, on: bool) -> None:
         self._act(self._side_by_side, on)
 

@@ -71,8 +71,8 @@ class Panel:
     def scene_closes(self) -> None:
         """What was made belongs to the scene that goes."""
         self._stop_all()
-        self.comparison.close()
-        self.refinement = None
+        self.viewing.hide()
+        self.run = self.refinement = None
         self._failed = ""
 
     def _stop_all(self) -> None:

@@ -60,7 +60,7 @@ class Panel:
     def scene_closes(self) -> None:
         """A training goes on: it reads from files. Volumes of the scene leave the table."""
         self.data.scene_closes()
-        self.train.monitor.hide()
+        self.ui.showButton.setChecked(False)  # which hides the monitor
         self.train.monitor.clear()
 
     def parameters_changed(self) -> None:

@@ -73,6 +73,20 @@ def test_a_saved_scene_keeps_the_other_contrasts(bench, tmp_path):
     assert [n.GetName() for n in widget.ui.contrastSelector.checkedNodes()] == ["FLAIR"]
 
 
+def test_nothing_is_said_of_the_scene_before(bench, tmp_path):
+    """A scene with a result of its own is opened after a run: its panel neither speaks of that run nor shows it."""
+    add_volume("T1")
+    widget = open_panel(bench)
+    apply(bench, widget)
+    assert widget.ui.sideBySideButton.checked and widget.ui.statusLabel.text.startswith("Done")
+    reopen(tmp_path / "scene.mrb")
+    settle(bench, widget)
+    assert widget._parameterNode.resultVolume is not None
+    assert widget.ui.statusLabel.text == "Ready." and not widget.ui.sideBySideButton.checked
+    bench.click(widget.ui.sideBySideButton)
+    assert widget.panel.comparison.shown
+
+
 def test_choices_outlive_a_scene_that_is_opened_meanwhile(bench, tmp_path):
     """The module stays open; the lists of nodes are made anew when the scene has been read."""
     other, source, reference = (add_volume(name, phantom(seed=n)) for n, name in enumerate(("FLAIR", "T1", "clean")))

@@ -83,6 +83,9 @@ def test_paused_stopped_and_resumed_with_an_answering_window(bench, models):
     slicer.mrmlScene.Clear()  # the scene is closed: the training goes on, its curves come back
     until_points(bench, again, len(now) + 2)
     assert widget.panel.train.monitor.points("loss").shape[0] == len(again.history)
+    assert not widget.ui.showButton.checked  # nor are they shown, before they are asked for
+    bench.click(widget.ui.showButton)
+    assert widget.panel.train.monitor.shown
     widget.panel.train.training.stop()
     until_end(bench, again, "stopped")
     assert "torch" not in sys.modules or "torch" in MODULES_BEFORE
