@@ -91,7 +91,6 @@ class Refinement:
             noise = node(self.noise)
             if noise is not None:
                 self._write(noise, frame, None, removed, np.float32(1) - factor)
-        volumes.describe(output, {"Detail": self.detail})
         return True
 
     def _write(self, volume: Any, frame: int, base: np.ndarray | None, removed: np.ndarray, factor: np.float32) -> None:
@@ -101,6 +100,7 @@ class Refinement:
         """
         sequence = self.sequences.get(volume.GetID())
         shown = volume if sequence is None else sequence.GetNthDataNode(frame)
+        volumes.describe(shown, {"Detail": self.detail})  # of a time series each frame: it brings its attributes along
         voxels = slicer.util.arrayFromVolume(shown)
         if voxels.shape != removed.shape or voxels.dtype != removed.dtype:
             volumes.set_voxels(shown, removed * factor if base is None else base + factor * removed)

@@ -207,6 +207,8 @@ def test_all_frames_of_a_time_series(bench):
         middle = (run.refinement.estimates[number] + voxels(sequence.GetNthDataNode(number))) / 2
         assert np.allclose(voxels(made.GetNthDataNode(number)), middle, atol=0.01)
     assert np.allclose(voxels(result), voxels(made.GetNthDataNode(1)))
+    browser.SetSelectedItemNumber(2)  # with a frame, its attributes are shown
+    assert volumes.facts_of(result)["Detail"] == volumes.facts_of(run.result.noise)["Detail"] == "0.5"
 
 
 def test_a_time_series_is_denoised_again_into_the_same_volume(bench):
