@@ -85,12 +85,14 @@ class Refinement:
         if output is None:
             return False
         self.detail = float(detail)
-        factor = np.float32(detail)
+        factor, noise = np.float32(detail), node(self.noise)
         for frame, (estimate, removed) in enumerate(zip(self.estimates, self.removed, strict=True)):
             self._write(output, frame, estimate, removed, factor)
-            noise = node(self.noise)
             if noise is not None:
                 self._write(noise, frame, None, removed, np.float32(1) - factor)
+        self._written(output)
+        if noise is not None:
+            self._written(noise)
         return True
 
     def _write(self, volume: Any, frame: int, base: np.ndarray | None, removed: np.ndarray, factor: np.float32) -> None:
@@ -108,7 +110,13 @@ class Refinement:
         for slab in handover.slabs(removed.shape):  # it is quicker while the voxels are in the processor's cache
             reckon(voxels[slab], removed[slab], factor, None if base is None else base[slab])
         slicer.util.arrayFromVolumeModified(shown)
-        if sequence is not None:
-            browser = sequences.sequence_of(volume)[0]
-            if browser is not None:
-                browser.Modified()  # its visible frame is looked up again
+
+    def _written(self, volume: Any) -> None:
+        """Of a time series: it is saved again with the scene, and its visible frame is looked up again."""
+        sequence = self.sequences.get(volume.GetID())
+        if sequence is None:
+            return
+        sequence.StorableModified()
+        browser = sequences.sequence_of(volume)[0]
+        if browser is not None:
+            browser.Modified()

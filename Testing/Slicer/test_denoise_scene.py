@@ -175,7 +175,7 @@ def series(frames: int = 3, broken: int | None = None):
     return sequence, browser, proxy
 
 
-def test_all_frames_of_a_time_series(bench):
+def test_all_frames_of_a_time_series(bench, tmp_path):
     sequence, browser, proxy = series()
     widget = open_panel(bench)
     widget._parameterNode.inputVolume = proxy
@@ -201,8 +201,12 @@ def test_all_frames_of_a_time_series(bench):
         browser.SetSelectedItemNumber(number)
         bench.process_events()
         assert np.allclose(voxels(result), voxels(made.GetNthDataNode(number)))
+    made.AddDefaultStorageNode()
+    made.GetStorageNode().SetFileName(str(tmp_path / "frames.seq.nrrd"))
+    assert made.GetStorageNode().WriteData(made) and not made.GetModifiedSinceRead()
     widget.ui.detailSlider.setValue(50)
     bench.process_events()
+    assert made.GetModifiedSinceRead()  # or it would not be saved again
     for number in range(3):
         middle = (run.refinement.estimates[number] + voxels(sequence.GetNthDataNode(number))) / 2
         assert np.allclose(voxels(made.GetNthDataNode(number)), middle, atol=0.01)
