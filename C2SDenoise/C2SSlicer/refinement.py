@@ -74,6 +74,7 @@ class Refinement:
         source = node(self._source)
         sequence = sequences.empty_sequence(volume, source)
         for index, array in enumerate(arrays):
+            volume.CopyOrientation(sequences.frame(source, index))
             volumes.set_voxels(volume, array)
             sequences.add_frame(sequence, source, index, volume)
         self.sequences[volume.GetID()] = sequence

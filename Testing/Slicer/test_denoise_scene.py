@@ -215,6 +215,22 @@ def test_all_frames_of_a_time_series(bench, tmp_path):
     assert volumes.facts_of(result)["Detail"] == volumes.facts_of(run.result.noise)["Detail"] == "0.5"
 
 
+def test_frames_that_move_take_their_places_along(bench):
+    """As in a series whose slice is shifted from frame to frame."""
+    sequence, browser, proxy = series()
+    for number in range(3):
+        sequence.GetNthDataNode(number).SetOrigin(0, 0, 7 * number)
+    browser.SetSelectedItemNumber(1)
+    widget = open_panel(bench)
+    widget._parameterNode.inputVolume = proxy
+    widget.ui.framesBox.setCurrentIndex(1)
+    result = apply(bench, widget).result
+    for number in range(3):
+        source, made = sequence.GetNthDataNode(number), result.sequence.GetNthDataNode(number)
+        assert np.abs(volumes.matrix_of(made) - volumes.matrix_of(source)).max() < 1e-6
+    assert np.abs(volumes.matrix_of(result.volume) - volumes.matrix_of(proxy)).max() < 1e-6
+
+
 def test_a_time_series_is_denoised_again_into_the_same_volume(bench):
     """The new frames take the place of the old; a single one, or those of another series, would not."""
     _, browser, proxy = series()
