@@ -12,7 +12,7 @@ import slicer
 import C2SCore
 from C2SCore import events
 from C2SCore.card import ModelEntry
-from C2SSlicer import compare, handover, volumes
+from C2SSlicer import compare, handover, sequences, volumes
 from C2SSlicer.refinement import Refinement, reckon
 from C2SSlicer.request import Request, Result, node
 
@@ -80,6 +80,7 @@ class Delivery:
         numbers = _mean_numbers([ending.numbers for ending in self._endings])
         facts = {**_facts(request, source, entry, numbers), "Frame": self._frame}
         created: list[Any] = []
+        frame = sequences.frame_at(source, self._frame)  # another one may be shown by now, and lie elsewhere
 
         def target(wanted: str, name: str, what: str) -> Any:
             volume = node(wanted)
@@ -87,6 +88,8 @@ class Delivery:
                 volume = volumes.create_like(source, name)
                 created.append(volume)
             volumes.place_like(volume, source)
+            if frame is not None:
+                volume.CopyOrientation(frame)
             volumes.describe(volume, {**facts, "Content": what})
             if what in self._images:
                 volumes.set_image(volume, self._images[what])

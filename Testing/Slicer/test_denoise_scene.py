@@ -231,6 +231,20 @@ def test_frames_that_move_take_their_places_along(bench):
     assert np.abs(volumes.matrix_of(result.volume) - volumes.matrix_of(proxy)).max() < 1e-6
 
 
+def test_a_frame_that_is_left_during_the_run_gives_its_place_to_the_result(bench):
+    sequence, browser, proxy = series()
+    sequence.GetNthDataNode(2).SetOrigin(0, 0, 70)
+    browser.SetSelectedItemNumber(2)
+    widget = open_panel(bench)
+    widget._parameterNode.inputVolume = proxy
+    bench.click(widget.ui.applyButton)
+    run = widget.panel.run
+    bench.wait_until(lambda: run._task is not None)
+    browser.SetSelectedItemNumber(0)
+    bench.wait_until(lambda: run.finished)
+    assert run.state == "done" and run.result.volume.GetOrigin()[2] == 70 and proxy.GetOrigin()[2] != 70
+
+
 def test_a_time_series_is_denoised_again_into_the_same_volume(bench):
     """The new frames take the place of the old; a single one, or those of another series, would not."""
     _, browser, proxy = series()
