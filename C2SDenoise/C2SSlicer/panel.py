@@ -91,6 +91,8 @@ class Panel:
             self._fill_models()
             tick(self.ui.contrastSelector, parameters.otherContrasts)
             self.update()
+            if self.refinement is not None:  # of a run that ended while another module was shown
+                self._on_detail(parameters.detail)
 
     def parameters_changed(self) -> None:
         self.update()

@@ -11,6 +11,8 @@ import slicer
 from scenes import add_volume, apply, open_panel, phantom, scalar_volumes, settle
 from test_job import gone
 
+from C2SSlicer import volumes
+
 
 def start(bench, widget):
     """Apply on a volume that takes a while; returns the run."""
@@ -146,6 +148,20 @@ def test_another_module_is_opened_during_a_run(bench):
     bench.enter(widget)
     assert widget._parameterNode.resultVolume is started.result.volume
     assert "SNR" in widget.ui.evidenceLabel.text
+
+
+def test_detail_that_is_moved_before_another_module_is_opened(bench):
+    """The slider is right when the module is opened again: the result follows it, and so does the evidence."""
+    source, widget = large(bench)
+    started = start(bench, widget)
+    widget.ui.detailSlider.setValue(50)
+    bench.exit(widget)
+    bench.wait_until(lambda: started.finished, 60)
+    bench.enter(widget)
+    settle(bench, widget)
+    assert widget.ui.detailSlider.value == 50 and volumes.facts_of(started.result.volume)["Detail"] == "0.5"
+    middle = (started.refinement.estimates[0] + slicer.util.arrayFromVolume(source)) / 2
+    assert np.allclose(slicer.util.arrayFromVolume(started.result.volume), middle, atol=0.01)
 
 
 def test_the_module_is_reloaded_during_a_run(bench):
