@@ -19,6 +19,7 @@ class CompareControls:
     ) -> None:
         self.ui, self.comparison = ui, comparison
         self._parameters, self._act = parameters, act
+        ui.sideBySideButton.pressed.connect(self._on_pressed)
         ui.sideBySideButton.toggled.connect(self._on_side_by_side)
         ui.revealButton.toggled.connect(self._on_reveal)
         ui.flickerButton.toggled.connect(self._on_flicker)
@@ -33,6 +34,11 @@ class CompareControls:
     def hide(self) -> None:
         """The views as they were before, and no button pressed."""
         self.ui.sideBySideButton.setChecked(False)
+
+    def _on_pressed(self) -> None:
+        """Before it is toggled: where the views were left by Slicer's own menu of layouts, it brings them back."""
+        if not self.comparison.shown:
+            self.hide()
 
     def _on_side_by_side(self, on: bool) -> None:
         self._act(self._side_by_side, on)

@@ -47,6 +47,7 @@ class TrainPanel:
         ui.startButton.clicked.connect(self._on_start)
         ui.pauseButton.clicked.connect(self._on_pause)
         ui.stopButton.clicked.connect(self._on_stop)
+        ui.showButton.pressed.connect(self._on_show_pressed)
         ui.showButton.toggled.connect(self._on_show)
         ui.resumeButton.clicked.connect(self._on_resume)
         ui.discardButton.clicked.connect(self._on_discard)
@@ -101,6 +102,11 @@ class TrainPanel:
     def _on_stop(self) -> None:
         if self.training is not None:
             self.training.stop()
+
+    def _on_show_pressed(self) -> None:
+        """Before it is toggled: where the views were left by Slicer's own menu of layouts, it brings them back."""
+        if not self.monitor.shown:
+            self.ui.showButton.setChecked(False)
 
     def _on_show(self, on: bool) -> None:
         self._act(self.monitor.show if on else self.monitor.hide)

@@ -283,6 +283,9 @@ def test_the_buttons_of_the_panel(bench):
     bench.click(widget.ui.sideBySideButton)
     assert shown() == before and not widget.ui.flickerButton.checked
     bench.click(widget.ui.sideBySideButton)
+    slicer.app.layoutManager().setLayout(before)  # by Slicer's own menu: one click brings the views back
+    bench.click(widget.ui.sideBySideButton)
+    assert widget.panel.comparison.shown and widget.ui.sideBySideButton.checked
     bench.exit(widget)
     bench.enter(widget)
     slicer.mrmlScene.Clear(0)

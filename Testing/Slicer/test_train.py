@@ -38,6 +38,9 @@ def test_from_a_folder_to_a_model_in_use(bench, models, tmp_path, monkeypatch):
     assert [point["step"] for point in training.history] == [4, 8, 12]
     assert widget.panel.train.monitor.points("validation").shape == (3, 2)
     assert widget.panel.train.monitor.shown
+    slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)  # by Slicer's own menu
+    bench.click(widget.ui.showButton)
+    assert widget.panel.train.monitor.shown
     report = (models / "from folder.training" / "report.html").read_text(encoding="utf-8")
     assert "data:image/png" in report and "<svg" in report and "p1_T1W" in report and "BM3D was not compared" in report
     assert not (models / "from folder.training" / "scans").exists()
