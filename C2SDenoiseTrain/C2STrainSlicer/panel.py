@@ -58,10 +58,9 @@ class Panel:
         job.shared(trainrun.WORKER).on_log = None
 
     def scene_closes(self) -> None:
-        """A training goes on: it reads from files. Volumes of the scene leave the table."""
+        """A training that reads from files by now goes on. Volumes of the scene leave the table."""
         self.data.scene_closes()
-        self.ui.showButton.setChecked(False)  # which hides the monitor
-        self.train.monitor.clear()
+        self.train.scene_closes()
 
     def parameters_changed(self) -> None:
         self.recipe.update()

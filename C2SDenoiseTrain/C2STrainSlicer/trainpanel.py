@@ -77,6 +77,13 @@ class TrainPanel:
                 self.training.stop()
         job.close(trainrun.WORKER)
 
+    def scene_closes(self) -> None:
+        """Volumes that are not in files yet go; those of the next scene may have the same identifiers."""
+        if self.training is not None and self.training.state == "preparing":
+            self.training.stop()
+        self.ui.showButton.setChecked(False)  # which hides the monitor
+        self.monitor.clear()
+
     # ---- the training
 
     def _on_start(self) -> None:

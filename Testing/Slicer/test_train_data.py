@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import slicer
 from scenes import add_volume, phantom
-from trainscenes import SHAPE, open_train, read_folder, sessions
+from trainscenes import SHAPE, open_train, read_folder, sessions, start, until_end
 
 
 def until_read(bench, widget) -> None:
@@ -106,3 +107,18 @@ def test_cases_are_matched_once_for_each_change(bench, models, monkeypatch):
     ui.scanTable.item(2, 1).setText("FLAIR")
     bench.process_events()
     assert len(calls) == 2 and "1 scan to train on" in ui.matchLabel.text
+
+
+def test_volumes_of_another_scene_are_not_taken_for_those_that_were_chosen(bench, models):
+    """The scene is replaced before all is written: the volumes of the next have the same identifiers."""
+    widget = open_train(bench, "replaced")
+    chosen = [add_volume(f"T1 {n}", phantom((40, 128, 128), seed=n)).GetID() for n in range(2)]
+    for identifier in chosen:
+        tick(widget, slicer.mrmlScene.GetNodeByID(identifier))
+    until_read(bench, widget)
+    training = start(bench, widget)
+    assert training.state == "preparing"
+    slicer.mrmlScene.Clear(0)
+    assert [add_volume(f"other {n}").GetID() for n in range(2)] == chosen
+    until_end(bench, training, "stopped")
+    assert not (models / "replaced.safetensors").exists() and not (models / "replaced.training").exists()
