@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def adapted(
     model: Model,
-    frames: Sequence[tuple[Scan, Level]],
+    frames: Sequence[tuple[Scan, Level, float]],
     axis: int,
     auxiliary: list[np.ndarray],
     options: Options,
@@ -28,7 +28,8 @@ def adapted(
     progress: Progress,
     cancelled: Callable[[], bool] | None,
 ) -> Model:
-    """The model after some minutes of training on the frames of a scan, each with its noise: no clean image is needed.
+    """The model after some minutes of training on the frames of a scan, each with its noise, and the limit of that (see
+    `noise.frame_limit`): no clean image is needed.
 
     `auxiliary` has its slices first, those of the frames lie along `axis`.
     """
@@ -43,10 +44,10 @@ def adapted(
             auxiliary,
             _of_slices(level),
             group=frames[0][0].name,
-            limit=options.sigma_limit,
+            limit=limit,
             isotropic=options.isotropic,
         )
-        for frame, level in frames
+        for frame, level, limit in frames
     ]
     recipe = config.preset("quick").replace(neighbours=model.denoiser.neighbours, minutes=minutes, steps=10_000_000)
 

@@ -145,9 +145,7 @@ def _look(
     observer = bundled(passes.device)
     found = measure(voxels, given, options.noise, observer)
     if given is None and found.sigma > options.sigma_limit:
-        warnings.append(
-            f"The difference between repeated frames shows noise of at most {options.sigma_limit:.3g}: it is used."
-        )
+        warnings.append("The difference from the frames before and after shows less noise: its level is used.")
         found = found.lowered(options.sigma_limit)
     numbers: dict[str, Any] = {
         "sigma": found.sigma,

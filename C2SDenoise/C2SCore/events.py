@@ -34,8 +34,8 @@ class DenoiseJob:
     `slices` is the axis of the arrays along which slices lie, here and in the jobs below; `isotropic` says that voxels
     are as thick as wide.
 
-    Of the frames of a time `series`, a constant one comes back as it is. `repetitions` are pairs of them, two paths
-    after two, which bound the level: `numbers["sigma_limit"]`. Further frames are given that `sigma_limit`; 0 is none.
+    Of the frames of a time `series`, a constant one comes back as it is; those before and after, `beside` the source,
+    bound its level.
     """
 
     job: str
@@ -52,8 +52,7 @@ class DenoiseJob:
     detail: float = 0.0
     levels: str = ""
     series: bool = False
-    repetitions: tuple[str, ...] = ()
-    sigma_limit: float = 0.0
+    beside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ Everything heavy is imported inside the jobs: the worker answers before that.
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,12 +40,9 @@ def denoise(job: events.DenoiseJob, context: Context) -> events.Done:
     model = load_kept(job.model, device)
     context.check()
 
-    pairs = zip(job.repetitions[::2], job.repetitions[1::2])
-    found = (noise.repeated_sigma([_load(path, job.slices) for path in pair]) for pair in pairs)
-    limit = min(found, default=job.sigma_limit or math.inf)
     options = denoising.Options(
         sigma=sigma,
-        sigma_limit=limit,
+        sigma_limit=noise.frame_limit(source, [_load(path, job.slices) for path in job.beside]),
         noise=job.noise,
         device=context.device,
         uncertainty=bool(job.uncertainty),
@@ -58,8 +54,6 @@ def denoise(job: events.DenoiseJob, context: Context) -> events.Done:
     numbers = dict(result.numbers, noise=result.noise, seconds=result.seconds, device=result.device)
     level = result.levels if result.levels.ndim == 3 else result.sigma
     numbers.update(quality.residual_checks(source, result.estimate, level, job.detail))
-    if math.isfinite(limit):
-        numbers["sigma_limit"] = limit
     context.check()
     paths = {"output": job.output}
     _save(job.output, result.estimate, job.slices)

@@ -14,11 +14,11 @@ import numpy as np
 
 from C2SCore.emptyspace import EmptySpace
 from C2SCore.masked import beside_a_cut, is_masked
-from C2SCore.repetitions import repeated_pairs
 from C2SCore.spectrum import BINS, Spectrum, estimate_spectrum
 from C2SCore.tissue import WINDOW, box_mean, foreground, thickest
 
 QUANTILE = 0.1  # of the squares, flattest first, that decide
+PAIR_SLICES = 12  # at most, in which two frames are compared
 DARK_SLICES = 12  # in which dark tissue is looked for
 DARK = 3.0  # of sigma: mean over 5 x 5 pixels, above which hardly any value of Gaussian noise is negative
 FEWEST_NEGATIVE = 12  # values that would be expected
@@ -131,15 +131,22 @@ def pair_sigma(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.median(differences)) if differences else 0.0
 
 
-def repeated_sigma(frames: Sequence[np.ndarray]) -> float:
-    """The most that the noise can be, from the frames (K, J, I) of one scan; infinite for a single frame.
+def frame_limits(frames: Sequence[np.ndarray]) -> list[float]:
+    """`frame_limit` of each frame of a series."""
+    return [frame_limit(f, [*frames[max(n - 1, 0) : n], *frames[n + 1 : n + 2]]) for n, f in enumerate(frames)]
 
-    What differs between two frames is noise, and whatever moved or changed besides. The least of a few pairs of
-    neighbours counts; of either direction the larger, since matching a strong frame to a weak one shrinks its noise.
+
+def frame_limit(frame: np.ndarray, beside: Sequence[np.ndarray]) -> float:
+    """The most that the noise of a frame (K, J, I) can be, from those before and after it; infinite without any.
+
+    What differs between two frames is noise, and whatever moved or changed besides. Of either direction the larger
+    counts, since matching a strong frame to a weak one shrinks its noise; and so it does of two pairs, since the noise
+    of a neighbour may be weaker, as where it was averaged more often.
     """
-    pairs = repeated_pairs(len(frames))
-    found = [max(pair_sigma(frames[a], frames[b]), pair_sigma(frames[b], frames[a])) for a, b in pairs]
-    return min((sigma for sigma in found if sigma > 0), default=math.inf)
+    few = slice(None, None, -(-len(frame) // PAIR_SLICES))
+    pairs = [(frame[few], other[few]) for other in beside if other.shape == frame.shape]
+    found = [(pair_sigma(a, b), pair_sigma(b, a)) for a, b in pairs]
+    return max((max(both) for both in found if min(both) > 0), default=math.inf)  # 0: a copy, or constant
 
 
 def is_magnitude(volume: np.ndarray, empty: EmptySpace, sigma: float) -> bool:

@@ -43,8 +43,8 @@ def measure(
     for path in paths:
         try:
             maps, frames = [], files.read(path)
-            limit = noise.repeated_sigma([frame.voxels for frame in frames])  # as when they are denoised
-            for frame in frames:
+            limits = noise.frame_limits([frame.voxels for frame in frames])  # as when they are denoised
+            for frame, limit in zip(frames, limits):
                 scan.check(frame)
                 axis = spacing.slice_axis(frame.spacing, frame.voxels.shape)
                 slices = np.ascontiguousarray(np.moveaxis(frame.voxels, axis, 0))

@@ -134,13 +134,14 @@ def run(job: ScanJob, progress: Progress | None = None, cancelled: Callable[[], 
     auxiliary = [np.moveaxis(helper.voxels, axis, 0) for helper in helpers]
     levels = levels_on_grid(job.sigma, frames, axis, messages)
     options = denoising.Options(
-        sigma_limit=noise.repeated_sigma([f.voxels for f, empty in zip(frames, constant) if not empty]),
         noise=job.noise,
         detail=job.detail,
         device=job.device,
         uncertainty=bool(job.uncertainty),
         isotropic=spacing.isotropic(frames[0].spacing, frames[0].voxels.shape),
     )
+    known = iter(noise.frame_limits([f.voxels for f, empty in zip(frames, constant) if not empty]))
+    limits = [math.inf if empty else next(known) for empty in constant]
     progress("read", 1, 1)
     from C2SCore.modelcache import load_kept
 
@@ -152,13 +153,13 @@ def run(job: ScanJob, progress: Progress | None = None, cancelled: Callable[[], 
             "Give them in that order, if the names are right."
         )
     if job.adapt:
-        usable = [(f, level) for f, level, empty in zip(frames, levels, constant) if not empty]
+        usable = [(f, level, limit) for f, level, limit, empty in zip(frames, levels, limits, constant) if not empty]
         model = adapted(model, usable, axis, auxiliary, options, job.adapt, progress, cancelled)
     done: list[_Frame] = []
     total = len(frames)
     while frames:  # a source is let go as soon as its result is there: memory stays near that of the scan
         frame = frames.pop(0)
-        options = dataclasses.replace(options, sigma=levels.pop(0))
+        options = dataclasses.replace(options, sigma=levels.pop(0), sigma_limit=limits.pop(0))
         label = f"frame {len(done) + 1}/{total}: " if total > 1 else ""
         if constant[len(done)]:
             done.append(_untouched(frame, job))

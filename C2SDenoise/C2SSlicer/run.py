@@ -11,13 +11,11 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from C2SCore import events
 from C2SCore.errors import UserError
-from C2SCore.repetitions import repeated_pairs
 from C2SSlicer import delivery, handover, job, sequences, volumes
 from C2SSlicer.handover import temporary_folder
 from C2SSlicer.pieces import Pieces
@@ -59,7 +57,6 @@ class Run:
         self._model = str(self._entry.path)
         self._source_name = node(request.source).GetName()
         self._frames = request.frames
-        self._pairs = repeated_pairs(len(self._frames)) if request.sigma == "auto" else []
         self._arrays: list[np.ndarray] = []  # per frame, the source's voxels
         self._shown = ""  # index value of the frame that was shown when they were read
         auxiliary = [volumes.resampled(node(other), node(request.source)) for other in request.auxiliary]
@@ -122,8 +119,9 @@ class Run:
             self._ended(ending)
 
     def _denoise(self) -> None:
-        """The frame whose voxels were written last."""
+        """The next frame; its noise is at most what those before and after it show."""
         number, request = len(self._endings), self.request
+        beside = (number - 1, number + 1) if request.sigma == "auto" else ()
         order = events.DenoiseJob(
             job.new_id(),
             self._path(f"source{number}"),
@@ -139,16 +137,9 @@ class Run:
             float(request.detail),
             self._path(f"levels{number}"),
             series=len(self._frames) > 1,
-            **self._what_frames_tell(),
+            beside=tuple(self._path(f"source{n}") for n in beside if 0 <= n < len(self._frames)),
         )
         self._task = self._worker.submit(order, self._received, self._frame_done)
-
-    def _what_frames_tell(self) -> dict[str, Any]:
-        """Repeated frames bound the level of the noise: measured at one of them, known from then on."""
-        known = [ending.numbers["sigma_limit"] for ending in self._endings if "sigma_limit" in ending.numbers]
-        if known:
-            return {"sigma_limit": float(known[0])}
-        return {"repetitions": tuple(self._path(f"frame{n}") for pair in self._pairs for n in pair)}
 
     def _frame_done(self, ending: events.Message) -> None:
         if self._cancelled or not isinstance(ending, events.Done):
@@ -156,7 +147,7 @@ class Run:
             return
         self._endings.append(ending)
         if len(self._endings) < len(self._frames):
-            self._in_pieces(self._write_frame(), self._denoise)
+            self._in_pieces(self._write_frames(), self._denoise)
         else:
             made = delivery.Delivery(self.request, self._arrays, self._endings, self._shown)
             self._in_pieces(made.prepare(), lambda: self._deliver(made))
@@ -221,12 +212,10 @@ class Run:
         return source
 
     def _write_inputs(self, auxiliary: list[np.ndarray]) -> Iterator[None]:
-        """Other contrasts, and the first frame."""
+        """Other contrasts, and the first frames."""
         for path, array in zip(self._auxiliary, auxiliary, strict=True):
             yield from handover.save_array(array, path)
-        for n in sorted({n for pair in self._pairs for n in pair}):
-            yield from handover.save(self._frame(n), self._path(f"frame{n}"))
-        yield from self._write_frame()
+        yield from self._write_frames()
 
     def _frame(self, number: int):
         """The node of a frame, checked."""
@@ -235,15 +224,15 @@ class Run:
         volumes.check_scalar(frame)
         return frame
 
-    def _write_frame(self) -> Iterator[None]:
-        """The voxels of the next frame, for the worker and for the detail slider."""
-        number = len(self._endings)
-        frame, self._shown = self._frame(number), sequences.shown_index(self._source())
-        copy = np.empty(frame.GetImageData().GetDimensions()[::-1], np.float32)
-        for _ in handover.save(frame, self._path(f"source{number}"), copy):
-            yield
-            self._source()  # that it is still there
-        self._arrays.append(copy)
+    def _write_frames(self) -> Iterator[None]:
+        """The voxels of the next frame and of the one after it, for the worker and for the detail slider."""
+        for number in range(len(self._arrays), min(len(self._endings) + 2, len(self._frames))):
+            frame, self._shown = self._frame(number), sequences.shown_index(self._source())
+            copy = np.empty(frame.GetImageData().GetDimensions()[::-1], np.float32)
+            for _ in handover.save(frame, self._path(f"source{number}"), copy):
+                yield
+                self._source()  # that it is still there
+            self._arrays.append(copy)
 
     def _path(self, name: str, suffix: str = ".npy") -> str:
         return str(Path(self._folder.name) / f"{name}{suffix}")

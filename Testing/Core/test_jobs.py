@@ -17,7 +17,7 @@ from C2SCore.card import Card
 from C2SCore.denoiser import Denoiser
 from C2SCore.denoising import with_detail
 from C2SCore.model import load, save
-from C2SCore.noise import repeated_sigma
+from C2SCore.noise import frame_limit
 
 RECIPE = {"network": "small", "neighbours": 0, "patch": 32, "batch": 2, "steps": 20, "validate_every": 10, "warm_up": 2}
 
@@ -126,14 +126,12 @@ def test_frames_of_a_series_bound_the_level_and_a_constant_one_comes_back(caller
         np.save(tmp_path / f"{name}.npy", frame)
     a, b, flat, out = (str(tmp_path / f"{name}.npy") for name in ("a", "b", "flat", "out"))
     order = events.DenoiseJob("d", a, out, noise="gaussian", device="cpu", series=True)
-    limit = repeated_sigma([source, np.load(b)])
+    limit = frame_limit(source, [np.load(b)])
     assert 20 < limit < 45
-    first, _ = end(caller, dataclasses.replace(order, repetitions=(a, b)))
-    assert first.numbers["sigma"] == first.numbers["sigma_limit"] == pytest.approx(limit)
-    second, _ = end(caller, dataclasses.replace(order, sigma_limit=30.0))
-    assert second.numbers["sigma"] == pytest.approx(30) and "at most 30" in second.warnings[0]
+    first, _ = end(caller, dataclasses.replace(order, beside=(b,)))
+    assert first.numbers["sigma"] == pytest.approx(limit) and "before and after" in first.warnings[0]
     none, _ = end(caller, order)
-    assert none.numbers["sigma"] == pytest.approx(50, rel=0.1) and "sigma_limit" not in none.numbers
+    assert none.numbers["sigma"] == pytest.approx(50, rel=0.1) and not none.warnings
     constant, _ = end(caller, dataclasses.replace(order, source=flat, uncertainty=str(tmp_path / "u.npy")))
     assert constant.numbers["verdict"] == "clean" and np.array_equal(np.load(out), np.load(flat))
     assert not np.load(tmp_path / "u.npy").any()

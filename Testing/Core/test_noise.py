@@ -80,10 +80,20 @@ def test_level_from_two_repetitions_with_another_gain_and_offset() -> None:
 
 def test_repeated_frames_bound_the_level() -> None:
     frames = [_noisy(8.0, seed) for seed in range(3)]
-    assert noise.repeated_sigma(frames) == pytest.approx(8.0, rel=0.05)
-    assert noise.repeated_sigma([frames[0], 0.2 * frames[1]]) >= 7.5  # another contrast, weaker with its noise
-    assert noise.repeated_sigma([frames[0], np.roll(frames[1], 6, axis=2)]) > 9  # the patient moved
-    assert noise.repeated_sigma(frames[:1]) == float("inf")
+    assert noise.frame_limits(frames) == pytest.approx([8.0] * 3, rel=0.05)
+    assert noise.frame_limit(frames[0], [0.2 * frames[1]]) >= 7.5  # another contrast, weaker with its noise
+    assert noise.frame_limit(frames[0], [np.roll(frames[1], 6, axis=2)]) > 9  # the patient moved
+    for other in (frames[0], 0 * frames[0] + 7, frames[1][:, :-1]):  # copied, constant, of another size
+        assert noise.frame_limit(frames[0], [other]) == float("inf")
+        assert noise.frame_limit(frames[0], [other, frames[1]]) == pytest.approx(8.0, rel=0.05)
+    assert noise.frame_limits(frames[:1]) == [float("inf")]
+
+
+def test_frames_with_more_noise_are_not_bound_by_those_with_less() -> None:
+    """As where weighted images were averaged more often than the others of one file."""
+    limits = noise.frame_limits([_noisy(sigma, seed) for seed, sigma in enumerate([6.0] * 3 + [12.0] * 3)])
+    assert limits[0] == pytest.approx(6, rel=0.05) and limits[3] == limits[4] == pytest.approx(12, rel=0.05)
+    assert limits[2] > 9
 
 
 def test_foreground_is_the_tissue() -> None:

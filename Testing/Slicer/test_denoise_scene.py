@@ -5,12 +5,15 @@ from __future__ import annotations
 import gc
 import json
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
 import slicer
 from scenes import MODULE, OBLIQUE, add_volume, apply, open_panel, phantom, scalar_volumes, settle
 
+from C2SCore import events
+from C2SCore.noise import frame_limits
 from C2SSlicer import sequences, volumes
 
 
@@ -271,17 +274,20 @@ def test_a_time_series_is_denoised_again_into_the_same_volume(bench):
         assert widget.panel.run is run and "shows a time series" in widget.ui.statusLabel.text
 
 
-def test_frames_bound_the_level_and_one_that_is_constant_comes_back(bench):
+def test_frames_bound_the_level_and_one_that_is_constant_comes_back(bench, monkeypatch):
+    given, made = [], events.DenoiseJob
+    monkeypatch.setattr(events, "DenoiseJob", lambda *a, **k: given.append(k["beside"]) or made(*a, **k))
     sequence, _, proxy = series(4, broken=0)
     widget = open_panel(bench)
     widget._parameterNode.inputVolume = proxy
     bench.process_events()
     widget.ui.framesBox.setCurrentIndex(1)
     run = apply(bench, widget)
-    result = [voxels(run.result.sequence.GetNthDataNode(n)) for n in range(4)]
-    assert not result[0].any() and not np.allclose(result[1], voxels(sequence.GetNthDataNode(1)), atol=1e-3)
-    assert run.result.numbers["sigma_limit"] == pytest.approx(15, rel=0.2)
-    assert run.result.numbers["sigma"] <= run.result.numbers["sigma_limit"] * 1.0001
+    sources, results = ([voxels(s.GetNthDataNode(n)) for n in range(4)] for s in (sequence, run.result.sequence))
+    assert not results[0].any() and not np.allclose(results[1], sources[1], atol=1e-3)
+    assert [[Path(path).stem[-1] for path in beside] for beside in given] == [["1"], ["0", "2"], ["1", "3"], ["2"]]
+    for ending, limit in list(zip(run._endings, frame_limits(sources)))[1:]:
+        assert limit == pytest.approx(15, rel=0.2) and ending.numbers["sigma"] <= 1.0001 * limit
     assert run.result.numbers["verdict"] != "clean" and any("constant" in text for text in run.result.warnings)
 
 
