@@ -23,16 +23,18 @@ class NoiseWatch:
         self._known: dict[tuple[str, int], Mapping[str, Any]] = {}
         self._warm = False
 
-    def remember(self, volume: Any, found: Mapping[str, Any]) -> None:
-        """Take what a run has found with the help of the model: it is closer than what the volume alone tells."""
-        self._known[_key(volume)] = {**{name: found.get(name) for name in ("sigma", "signal", "snr")}, "refined": True}
+    def remember(self, key: tuple[str, int], found: Mapping[str, Any]) -> None:
+        """Take what a run has found with the help of the model: it is closer than what the volume alone tells. `key`
+        is that of the volume when the run began.
+        """
+        self._known[key] = {**{name: found.get(name) for name in ("sigma", "signal", "snr")}, "refined": True}
 
     def knows(self, volume: Any) -> bool:
-        return _key(volume) in self._known
+        return key_of(volume) in self._known
 
     def look(self, volume: Any) -> None:
         """Measure this volume, unless that is known; nothing else is measured any more."""
-        key = _key(volume)
+        key = key_of(volume)
         if key in self._known:
             self.stop()
             self._on_measured(self._known[key])
@@ -73,6 +75,6 @@ class NoiseWatch:
         self._errand.stop()
 
 
-def _key(volume: Any) -> tuple[str, int]:
+def key_of(volume: Any) -> tuple[str, int]:
     """A volume as it is now: the time of its last change says whether a measurement still holds."""
     return volume.GetID(), volume.GetImageData().GetMTime()

@@ -20,7 +20,7 @@ from C2SSlicer import evidence, install, job, models, sequences, status, volumes
 from C2SSlicer.compare import Comparison
 from C2SSlicer.compare_controls import CompareControls
 from C2SSlicer.controls import show_number, tick
-from C2SSlicer.noise_watch import NoiseWatch
+from C2SSlicer.noise_watch import NoiseWatch, key_of
 from C2SSlicer.refinement import Refinement
 from C2SSlicer.run import Run
 
@@ -36,6 +36,7 @@ class Panel:
         self.viewing = CompareControls(ui, self.comparison, lambda: self._parameters, self._act)
         self.run: Run | None = None
         self.refinement: Refinement | None = None
+        self._denoised = ("", 0)  # the source of the run, as it was when that began
         self._requirements = install.requirements(requirements)
         self._parameters: Any = None
         self._updating = False
@@ -283,6 +284,7 @@ class Panel:
             return
         self._watch.stop()
         self._evidence.stop()
+        self._denoised = key_of(p.inputVolume)
         self.run = self.logic.denoise(
             p.inputVolume,
             p.outputVolume,
@@ -324,7 +326,7 @@ class Panel:
             parameters = p if p is not None else self.logic.getParameterNode()  # the module may not be shown now
             self.refinement = run.refinement
             if run.request.sigma == "auto" and not run.request.all_frames:
-                self._watch.remember(slicer.mrmlScene.GetNodeByID(run.request.source), run.result.numbers)
+                self._watch.remember(self._denoised, run.result.numbers)
             self._updating = True  # once, below, and not at each of these
             try:
                 parameters.resultSource = slicer.mrmlScene.GetNodeByID(run.request.source)

@@ -246,6 +246,9 @@ def test_a_frame_that_is_left_during_the_run_gives_its_place_to_the_result(bench
     browser.SetSelectedItemNumber(0)
     bench.wait_until(lambda: run.finished)
     assert run.state == "done" and run.result.volume.GetOrigin()[2] == 70 and proxy.GetOrigin()[2] != 70
+    settle(bench, widget)
+    label = widget.ui.measuredLabel.text  # what was found in the run is of the other frame
+    assert "σ = " in label and f"σ = {run.result.numbers['sigma']:.4g}" not in label
 
 
 def test_a_time_series_is_denoised_again_into_the_same_volume(bench):
