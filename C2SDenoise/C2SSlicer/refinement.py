@@ -81,31 +81,39 @@ class Refinement:
         sequences.play_along(sequence, source, volume)
 
     def apply(self, detail: float) -> bool:
-        """Move to another detail in place; False where the output is gone or was changed by something else."""
+        """Move to another detail in place; False where the output is gone, or was cropped or resampled since."""
         output = node(self.output)
-        if output is None:
+        if output is None or not all(self._fits(output, n) for n in range(len(self.removed))):
             return False
         self.detail = float(detail)
         factor, noise = np.float32(detail), node(self.noise)
         for frame, (estimate, removed) in enumerate(zip(self.estimates, self.removed, strict=True)):
             self._write(output, frame, estimate, removed, factor)
-            if noise is not None:
+            if noise is not None and self._fits(noise, frame):
                 self._write(noise, frame, None, removed, np.float32(1) - factor)
         self._written(output)
         if noise is not None:
             self._written(noise)
         return True
 
+    def _frame(self, volume: Any, frame: int) -> Any:
+        sequence = self.sequences.get(volume.GetID())
+        return volume if sequence is None else sequence.GetNthDataNode(frame)
+
+    def _fits(self, volume: Any, frame: int) -> bool:
+        shown = self._frame(volume, frame)
+        image = shown.GetImageData() if shown is not None else None
+        return image is not None and image.GetDimensions()[::-1] == self.removed[frame].shape
+
     def _write(self, volume: Any, frame: int, base: np.ndarray | None, removed: np.ndarray, factor: np.float32) -> None:
         """volume = base + factor * removed, into the voxels that are there.
 
         Nothing is allocated while the slider moves.
         """
-        sequence = self.sequences.get(volume.GetID())
-        shown = volume if sequence is None else sequence.GetNthDataNode(frame)
+        shown = self._frame(volume, frame)
         volumes.describe(shown, {"Detail": self.detail})  # of a time series each frame: it brings its attributes along
         voxels = slicer.util.arrayFromVolume(shown)
-        if voxels.shape != removed.shape or voxels.dtype != removed.dtype:
+        if voxels.dtype != removed.dtype:
             volumes.set_voxels(shown, removed * factor if base is None else base + factor * removed)
             return
         for slab in handover.slabs(removed.shape):  # it is quicker while the voxels are in the processor's cache

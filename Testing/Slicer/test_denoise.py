@@ -204,6 +204,17 @@ def test_detail_that_is_moved_during_a_run_is_that_of_the_result(bench):
     assert volumes.facts_of(run.result.volume)["Detail"] == "0.6" and run.refinement.detail == 0.6
 
 
+def test_a_result_that_was_cropped_is_left_alone_by_the_slider(bench):
+    widget = open_panel(bench)
+    widget._parameterNode.inputVolume = add_volume("T1")
+    result = apply(bench, widget).result.volume
+    cropped = voxels(result)[:, 4:].copy()
+    slicer.util.updateVolumeFromArray(result, cropped)
+    widget.ui.detailSlider.setValue(50)
+    bench.process_events()
+    assert np.array_equal(voxels(result), cropped)
+
+
 def test_the_evidence_keeps_to_the_noise_map_of_the_run(bench):
     level = 15 * np.linspace(0.5, 2, 128)
     clean = phantom((16, 128, 128), sigma=0)
