@@ -18,7 +18,8 @@ from C2SCore.terminal import told
 from C2SCore.threads import share_cores
 
 EPILOG = """A scan is a NIfTI, NRRD, MetaImage or DICOM file, a folder with a DICOM series, or M4Raw or fastMRI HDF5
-(FILE.h5::DATASET names one of several). Errors go to standard error; --debug adds where they arose."""
+(FILE.h5::DATASET names one of several). Errors go to standard error; --debug adds where they arose. Exit codes: 0 all
+done, 1 some scans failed, 2 wrong usage."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -77,10 +78,15 @@ def build_parser() -> argparse.ArgumentParser:
 
     denoise = command("denoise", "Denoise scans.")
     denoise.add_argument("scans", nargs="+", metavar="SCAN")
-    denoise.add_argument("-o", "--output", required=True, metavar="OUT", help="a file; a folder for several")
+    denoise.add_argument(
+        "-o", "--output", required=True, metavar="OUT", help="a file (.nii.gz, .nii, .nrrd, .mha); a folder for several"
+    )
     denoise.add_argument("--residual", metavar="OUT", default="", help="what was removed; a file, or a folder")
     denoise.add_argument(
-        "--uncertainty", metavar="OUT", default="", help="expected error (standard deviation); a file, or a folder"
+        "--uncertainty",
+        metavar="OUT",
+        default="",
+        help="expected error (standard deviation), takes some ten times as long; a file, or a folder",
     )
     denoise.add_argument("--report", metavar="OUT.json", default="", help="numbers; a file, or a folder")
     denoise.add_argument(
@@ -107,7 +113,9 @@ def build_parser() -> argparse.ArgumentParser:
     batch.add_argument("--resume", action="store_true", help="pass over what an earlier batch has done")
     batch.add_argument("--residual", action="store_true", help="write what was removed, too, beside each result")
     batch.add_argument(
-        "--uncertainty", action="store_true", help="write the expected error (standard deviation), too, beside it"
+        "--uncertainty",
+        action="store_true",
+        help="write the expected error (standard deviation), too, beside it; takes some ten times as long",
     )
     batch.add_argument(
         "--pictures",
@@ -119,7 +127,11 @@ def build_parser() -> argparse.ArgumentParser:
 
     train = command("train", "Learn a denoiser from noisy scans.")
     train.add_argument(
-        "--data", nargs="+", default=[], metavar="PATH", help="scans, and folders that are searched; not with --resume"
+        "--data",
+        nargs="+",
+        default=[],
+        metavar="PATH",
+        help="scans, and folders that are searched; with --resume only if they were moved",
     )
     train.add_argument("--out", required=True, metavar="MODEL", help="a .safetensors file, or a name of your own")
     train.add_argument(
@@ -132,7 +144,12 @@ def build_parser() -> argparse.ArgumentParser:
         "order; repeat for each contrast",
     )
     recipe = train.add_mutually_exclusive_group()
-    recipe.add_argument("--preset", default="", help="quick, standard (default) or paper; not with --resume")
+    recipe.add_argument(
+        "--preset",
+        default="",
+        help="quick (from the bundled model, minutes), standard (from nothing, longer; default) or paper; "
+        "not with --resume",
+    )
     recipe.add_argument("--config", default="", metavar="FILE.yaml", help="a recipe of your own")
     train.add_argument(
         "--minutes",
@@ -157,7 +174,7 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--image", required=True, metavar="SCAN", help="what is to be judged, such as a result")
     evaluate.add_argument("--reference", required=True, metavar="SCAN", help="the same without noise, or with less")
     evaluate.add_argument("--mask", default="", metavar="SCAN", help="where to compare: its voxels that are not 0")
-    evaluate.add_argument("--json", action="store_true")
+    evaluate.add_argument("--json", action="store_true", help="print the numbers as JSON")
 
     noise = command("noise", "Measure the noise of scans.")
     noise.add_argument("scans", nargs="+", metavar="SCAN")
@@ -167,7 +184,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="the scans (or the frames of one) repeat each other without motion: measure by their difference",
     )
     noise.add_argument("--map", metavar="OUT", help="write sigma at every voxel of one scan, for `denoise --sigma`")
-    noise.add_argument("--json", action="store_true")
+    noise.add_argument("--json", action="store_true", help="print the numbers as JSON")
 
     models = command("models", "List, show, edit, import, export and remove models.")
     action = models.add_subparsers(dest="action", required=True, metavar="ACTION")
@@ -188,7 +205,7 @@ def build_parser() -> argparse.ArgumentParser:
     remove = action.add_parser("remove", help="delete one of your own models")
     remove.add_argument("model", metavar="MODEL")
     for one in (listed, show, edit):
-        one.add_argument("--json", action="store_true")
+        one.add_argument("--json", action="store_true", help="print it as JSON")
 
     commands.add_parser("worker", help="Serve jobs as JSON lines, for programs.")
     return parser
@@ -196,7 +213,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _denoising_arguments(parser: argparse.ArgumentParser) -> None:
     """What `denoise` and `batch` share."""
-    parser.add_argument("--model", default="default", metavar="NAME|FILE", help="(default: the bundled one)")
+    parser.add_argument(
+        "--model", default="default", metavar="NAME|FILE", help="see `c2s models list` (default: the bundled one)"
+    )
     parser.add_argument(
         "--aux", nargs="+", default=[], metavar="SCAN", help="the model's further contrasts of one scan, in order"
     )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from C2SCore.errors import UserError
 from C2SCore.guidance import counted
-from C2SCore.terminal import Reporter, table, told
+from C2SCore.terminal import Reporter, about, table, told
 
 if TYPE_CHECKING:
     from C2SCore.batchrecord import Record
@@ -164,7 +164,8 @@ def batch(options: argparse.Namespace) -> int:
 
     def listen(record: Record, done: int, total: int) -> None:
         if not options.quiet:
-            _say(f"{done}/{total} {record.state}: {record.scan}" + (f": {record.error}" if record.error else ""))
+            said = about(record.scan, record.error) if record.error else record.scan
+            _say(f"{done}/{total} {record.state}: {said}")
         if options.debug and record.details:
             _say(record.details)
 
@@ -183,10 +184,10 @@ def batch(options: argparse.Namespace) -> int:
     else:
         total = len(records) - len(left_out)
         others = f", {len(left_out) + len(passed)} left out" if left_out or passed else ""
-        print(f"{total - len(failed)} of {total} scans denoised{others}; record: {options.output}/batch.html")
+        print(f"{total - len(failed)} of {total} scans denoised{others}; record: {Path(options.output, 'batch.html')}")
     if options.quiet:
         for record in failed:
-            _say(f"c2s: {record.scan}: {record.error}")
+            _say(f"c2s: {about(record.scan, record.error)}")
     return 1 if failed else 0
 
 
@@ -242,7 +243,7 @@ def noise(options: argparse.Namespace) -> int:
         lines += [(r["name"], f"{r['sigma']:.4g}", f"{r['signal']:.4g}", f"{r['snr']:.4g}", r["kind"]) for r in rows]
         print(table(lines))
     for row in failed:
-        _say(f"c2s: {row['scan']}: {row['error']}")
+        _say(f"c2s: {about(row['scan'], row['error'])}")
     return 1 if failed else 0
 
 

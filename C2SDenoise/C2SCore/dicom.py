@@ -291,7 +291,10 @@ def _files_of_one(folder: Path, uid: str) -> list[Path]:
     if uid or len(found) < 2:  # else one is to be named first: what is damaged may be of others
         _refuse_damaged(folder, held.lost(uid))
     if not found:
-        raise UserError(f"{folder} holds no DICOM series; a folder given as a scan must. Choose another folder.")
+        raise UserError(
+            f"{folder} holds no DICOM series; a folder given as one scan must. Name its files, or use "
+            "c2s batch, which searches folders."
+        )
     if uid and uid not in found:
         raise UserError(f"{folder} has no series {uid}; it has {_listed(held)}. Choose one of them.")
     if not uid and len(found) > 1:

@@ -63,6 +63,11 @@ def told(error: BaseException) -> str:
     return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
 
 
+def about(scan: str, message: str) -> str:
+    """What is said of a scan, with its name in front unless the message begins with it."""
+    return message if message.startswith(scan) else f"{scan}: {message}"
+
+
 def table(rows: Sequence[tuple[str, ...]]) -> str:
     """Rows in columns that line up, two spaces apart; the last column is not padded."""
     widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]) - 1)]

@@ -56,7 +56,8 @@ def run(options: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
             _note(message.text)
         elif isinstance(message, events.Curve) and not reporter.quiet:
             reporter.close()
-            values = ", ".join(f"{k} {v:.4g}" for k, v in message.values.items() if v is not None)
+            known = {k: v for k, v in message.values.items() if v is not None and v == v}  # no loss before step 1
+            values = ", ".join(f"{k} {v:.4g}" for k, v in known.items())
             print(f"step {message.step}: {values}", file=sys.stderr, flush=True)
 
     with stop_by_interrupt() as stopped:
