@@ -3,8 +3,8 @@
 Pure noise in: how much structure comes out? Lesions of 2 to 5 mm at contrast-to-noise 2 to 6, laid into tissue: how
 much of their contrast is left, against BM3D that knows sigma? (The same noise with and without lesion, so the
 difference is the lesion alone.) With how much detail kept do ours keep as much, and what is the PSNR then? The
-uncertainty map: does it foretell the error? Over-smoothing, by a blur of the
-result and by too high a sigma: do the checks of the residual, which need no truth, flag it before much PSNR is lost?
+uncertainty map: does it foretell the error? Over-smoothing, by a blur of the result and by too high a sigma: do the
+checks of the residual, which need no truth, flag it before much PSNR is lost?
 Writes study_trust.json, study_trust.md and study_trust.png.
 
     python study_trust.py T1W.nii.gz --spacing 1.44
