@@ -1,9 +1,9 @@
 """Many scans: on one machine in several processes, or on a cluster; what fails is recorded and does not stop the rest.
 
-The record (`batchrecord`) and its `overview` are rewritten after every scan, so that an interrupted batch can be
-resumed: what is recorded as done with the same version and settings, from unchanged files, and whose outputs are still
-there, is passed over. Other records, of earlier batches and of those that run elsewhere into the same folder, stay as
-long as their results are there.
+The record (`batchrecord`) and its `overview` are rewritten after every scan (of thousands of scans less often), so that
+an interrupted batch can be resumed: what is recorded as done with the same version and settings, from unchanged files,
+and whose outputs are still there, is passed over. Other records, of earlier batches and of those that run elsewhere
+into the same folder, stay as long as their results are there.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 import multiprocessing
 import os
 import sys
+import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -188,21 +189,28 @@ def run(
         listen(record, n, len(jobs))
     waiting = [job for job in jobs if job.output not in records]
     again = {resolved(job.output) for job in jobs}
+    pause, unwritten = 0.0, not waiting  # no writing before `pause`: of thousands of scans it takes a second
 
     def write() -> None:
+        nonlocal pause, unwritten
+        start = time.monotonic()
         ours = [records.get(job.output) or Record.of(job, WAITING) for job in jobs]
         # Read anew: another machine may be at work on other scans.
         others = [old for name, old in batchrecord.read(folder).items() if name not in again and Path(name).exists()]
         batchrecord.write(folder, [*others, *ours])
         overview.write(folder, [*others, *ours])
+        pause, unwritten = time.monotonic() + 9 * (time.monotonic() - start), False
 
-    with closing(_results(waiting, workers, scheduler)) as results:  # when stopped, its processes end at once
-        for record in results:
-            records[record.output] = record
+    try:
+        with closing(_results(waiting, workers, scheduler)) as results:  # when stopped, its processes end at once
+            for record in results:
+                records[record.output], unwritten = record, True
+                if time.monotonic() >= pause:
+                    write()
+                listen(record, len(records), len(jobs))
+    finally:
+        if unwritten:
             write()
-            listen(record, len(records), len(jobs))
-    if not waiting:
-        write()
     return [records[job.output] for job in jobs]
 
 

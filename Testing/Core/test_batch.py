@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -371,6 +372,25 @@ def test_no_output_replaces_the_original_that_a_link_leads_to(folder, tmp_path):
         batch.plan([link], folder, ScanJob("", ""))
     with pytest.raises(UserError, match="is an input"):
         batch.plan([folder], folder / "deep" / "..", ScanJob("", ""))
+
+
+def test_a_record_that_takes_long_is_written_less_often_but_whole(tmp_path, monkeypatch):
+    jobs = [ScanJob(f"{n}.nrrd", str(tmp_path / f"{n}.nrrd")) for n in range(20)]
+
+    def results(*_):
+        yield from (Record.of(job, FAILED, "no") for job in jobs[:12])
+        raise KeyboardInterrupt
+
+    kept = batchrecord.write
+    times = []
+    monkeypatch.setattr(batchrecord, "write", lambda *a: times.append(time.sleep(0.1)) or kept(*a))
+    monkeypatch.setattr(batch.modelcache, "load_kept", lambda name: None)
+    monkeypatch.setattr(batch, "_results", results)
+    with pytest.raises(KeyboardInterrupt):
+        batch.run(jobs, tmp_path)
+    assert len(times) == 2  # after the first, and at the end
+    states = [record.state for record in batchrecord.read(tmp_path).values()]
+    assert (states.count(FAILED), states.count(WAITING)) == (12, 8)
 
 
 def test_names_that_are_no_utf8_are_recorded(tmp_path, model_file):
