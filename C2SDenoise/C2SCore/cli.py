@@ -110,7 +110,9 @@ def build_parser() -> argparse.ArgumentParser:
     place = batch.add_mutually_exclusive_group()
     place.add_argument("--workers", type=int, default=1, metavar="N", help="processes on this machine (default: 1)")
     place.add_argument("--scheduler", default="", metavar="ADDRESS", help="of a Dask cluster, as in tcp://host:8786")
-    batch.add_argument("--resume", action="store_true", help="pass over what an earlier batch has done")
+    batch.add_argument(
+        "--resume", action="store_true", help="pass over what an earlier batch has done with the same settings"
+    )
     batch.add_argument("--residual", action="store_true", help="write what was removed, too, beside each result")
     batch.add_argument(
         "--uncertainty",

@@ -184,6 +184,7 @@ def batch(options: argparse.Namespace) -> int:
     else:
         total = len(records) - len(left_out)
         others = f", {len(left_out) + len(passed)} left out" if left_out or passed else ""
+        others = (f", {len(failed)} failed" if failed else "") + others
         print(f"{total - len(failed)} of {total} scans denoised{others}; record: {Path(options.output, 'batch.html')}")
     if options.quiet:
         for record in failed:
