@@ -21,7 +21,7 @@ from C2SCore.tissue import signal_level
 from C2SCore.writing import atomic, write_json
 
 RESULTS = Path(__file__).resolve().parent / "results"
-PACKAGES = ("torch", "numpy", "scipy", "SimpleITK", "scikit-image", "bm3d", "antspyx", "deepinv")
+PACKAGES = ("torch", "numpy", "scipy", "SimpleITK", "scikit-image", "bm3d", "antspyx")
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
