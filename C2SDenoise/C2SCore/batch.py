@@ -326,7 +326,7 @@ def _on_cluster(jobs: Sequence[ScanJob], address: str) -> Iterator[Record]:
         from distributed import Client
         from distributed import as_completed as as_they_come
     except ImportError as error:
-        raise UserError("A scheduler needs Dask, which is missing: pip install 'c2sdenoise[cluster]'") from error
+        raise UserError("A scheduler needs Dask, which is missing: pip install dask distributed") from error
     try:
         client = Client(address, timeout="30s")
     except (OSError, ValueError) as error:

@@ -225,7 +225,7 @@ def find_model(name: str | Path) -> Path:
         if entry.name == str(name):
             return entry.path
     raise UserError(
-        f"There is no model {str(name)!r}; there are {', '.join(e.name for e in entries) or 'none'}. "
+        f"There is no model {str(name)!r}; known: {', '.join(e.name for e in entries) or 'none'}. "
         "Choose one, or give a file."
     )
 

@@ -204,7 +204,7 @@ def preset(name: str) -> TrainConfig:
     """A recipe that comes with the program, by name."""
     path = presets_folder() / f"{name}.yaml"
     if not path.is_file():
-        raise UserError(f"There is no preset {name!r}; there are {', '.join(presets())}. Choose one of these.")
+        raise UserError(f"There is no preset {name!r}; known: {', '.join(presets())}. Choose one of these.")
     return _bundled(path)
 
 

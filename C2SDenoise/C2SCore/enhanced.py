@@ -148,5 +148,5 @@ def need_pydicom(what: str) -> Any:
         import pydicom
         import pydicom.uid
     except ImportError as error:
-        raise UserError(f"{what} needs pydicom, which is missing: pip install 'c2sdenoise[cli]'") from error
+        raise UserError(f"{what} needs pydicom, which is missing: pip install pydicom") from error
     return pydicom

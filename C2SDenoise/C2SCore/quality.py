@@ -268,6 +268,6 @@ def _metrics() -> ModuleType:
         from skimage import metrics
     except ImportError as error:
         raise UserError(
-            "PSNR, SSIM and NRMSE need scikit-image, which is missing. Install it: pip install 'c2sdenoise[evaluate]'"
+            "PSNR, SSIM and NRMSE need scikit-image, which is missing. Install it: pip install scikit-image"
         ) from error
     return metrics

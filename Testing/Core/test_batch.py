@@ -344,7 +344,7 @@ def test_wrong_use_is_refused_before_anything_is_written(folder, tmp_path, model
         batch.run([ScanJob("a", "b.nrrd", model="nobody")], out)
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "distributed", None)
-        with pytest.raises(UserError, match="cluster"):
+        with pytest.raises(UserError, match="pip install dask distributed"):
             batch.run(jobs, out, scheduler="tcp://localhost:1")
     assert not out.exists()
 

@@ -197,7 +197,7 @@ def test_files_that_are_no_models(tmp_path: Path) -> None:
         read_card(plain)
     with pytest.raises(UserError, match="does not exist"):
         model.load(tmp_path / "nowhere.safetensors")
-    with pytest.raises(UserError, match="There is no model 'nothing'; there are default"):
+    with pytest.raises(UserError, match="There is no model 'nothing'; known: default"):
         model.load("nothing")
 
 
