@@ -115,7 +115,11 @@ def _layout(header: bytes, path: Path) -> _Layout:
         if len(header) >= 348 and header[:4] == struct.pack(order + "i", 348):
             dim: tuple[int, ...] = struct.unpack_from(order + "8h", header, 40)
             kind, bits = struct.unpack_from(order + "2h", header, 70)
-            offset = int(struct.unpack_from(order + "f", header, 108)[0])
+            place: float = struct.unpack_from(order + "f", header, 108)[0]
+            if not math.isfinite(place):
+                break
+            # Some writers leave the offset at 0: voxels then begin behind the header, as in SimpleITK.
+            offset = max(int(place), 348)
         elif len(header) >= 540 and header[:4] == struct.pack(order + "i", 540):
             dim = struct.unpack_from(order + "8q", header, 16)
             kind, bits = struct.unpack_from(order + "2h", header, 12)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import struct
 from pathlib import Path
 
 import nibabel
@@ -446,3 +447,15 @@ def test_both_transforms_of_a_nifti_file_are_kept(name, tmp_path):
     assert (int(made.header["qform_code"]), int(made.header["sform_code"])) == (1, 4)
     np.testing.assert_allclose(made.get_fdata(), image.get_fdata() + 1, atol=1e-3)
     assert sorted(f.name for f in tmp_path.iterdir()) == sorted(["in.nii.gz", name])
+
+
+def test_voxels_without_an_offset_begin_behind_the_header(tmp_path):
+    content = bytearray(files.write(make_scan(), tmp_path / "a.nii").read_bytes())
+    struct.pack_into("<f", content, 108, 0.0)
+    (path := tmp_path / "b.nii").write_bytes(content)
+    expected = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+    assert np.array_equal(files.read_one(path).voxels, expected)
+    struct.pack_into("<f", content, 108, np.nan)
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="Copy it again"):
+        files.read(path)
