@@ -48,13 +48,12 @@ class Beside:
 
     def named(self, job: ScanJob) -> ScanJob:
         """The job with the names of these, after that of its result."""
-        suffix = "" if job.dicom else suffix_of(job.output)
-        stem = job.output[: len(job.output) - len(suffix)]
+        residual, uncertainty, picture = batchrecord.beside(job.output)
         return dataclasses.replace(
             job,
-            residual=f"{stem}_residual{suffix}" if self.residual else "",
-            uncertainty=f"{stem}_uncertainty{suffix}" if self.uncertainty else "",
-            picture=f"{stem}.png" if self.pictures else "",
+            residual=residual if self.residual else "",
+            uncertainty=uncertainty if self.uncertainty else "",
+            picture=picture if self.pictures else "",
         )
 
 
@@ -215,14 +214,16 @@ def run(
 
 
 def _keep_results(jobs: Sequence[ScanJob], before: dict[str, Record]) -> None:
-    """Raises `UserError` where the result of a job would replace that of another scan."""
-    for job in jobs:
-        old = before.get(resolved(job.output))
-        if old and Path(job.output).exists() and resolved_scan(Path(old.scan)) != resolved_scan(Path(job.scan)):
+    """Raises `UserError` where what a job writes would replace what was written of another scan."""
+    owners = {resolved(path): old for old in before.values() for path in old.outputs()}
+    planned = {path: job for job in jobs for path in job.outputs()}
+    for path, by in planned.items():
+        old = owners.get(resolved(path))
+        if old and Path(path).exists() and resolved_scan(Path(old.scan)) != resolved_scan(Path(by.scan)):
             raise UserError(
-                f"{job.output} is the result of {old.scan}, and {job.scan} would be written there, too; names must "
-                "differ. Choose another output folder, or give the folder above both at once; if the scan was only "
-                "moved, delete that result."
+                f"{path} was made of {old.scan}, and {by.scan} would be written there, too; names must differ. "
+                "Choose another output folder, or give the folder above both at once; if the scan was only moved, "
+                "delete that result."
             )
 
 

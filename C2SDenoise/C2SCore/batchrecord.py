@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from C2SCore.images import WRITABLE, suffix_of
 from C2SCore.jobfiles import resolved
 from C2SCore.writing import atomic, write_json
 
@@ -67,9 +68,19 @@ def read(folder: Path) -> dict[str, Record]:
         return {}
 
 
+def beside(output: str) -> tuple[str, str, str]:
+    """The residual, uncertainty and picture beside a result, after its name."""
+    suffix = suffix_of(output) if suffix_of(output) in WRITABLE else ""  # a folder of DICOM files may have a dot
+    stem = output[: len(output) - len(suffix)]
+    return f"{stem}_residual{suffix}", f"{stem}_uncertainty{suffix}", f"{output}.png"
+
+
 def results_in(folder: Path) -> set[str]:
-    """What earlier batches have written to a folder, by its record; `resolved`."""
-    return {resolved(path) for record in read(folder).values() for path in record.outputs()}
+    """What earlier batches have written to a folder, by its record; `resolved`. What the last one did not write beside
+    a result, one before may have.
+    """
+    records = read(folder).values()
+    return {resolved(path) for record in records for path in (*record.outputs(), *beside(record.output))}
 
 
 def write(folder: Path, records: Sequence[Record]) -> None:

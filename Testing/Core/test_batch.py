@@ -248,12 +248,15 @@ def test_what_else_is_written_stands_beside_each_result(folder, tmp_path, model_
     jobs = batch.plan([folder], out, template(model_file), beside=beside)
     records = batch.run(jobs, out)
     written = {p.name for p in out.rglob("*") if p.is_file()} - set(RECORD)
-    endings = (".nii.gz", "_residual.nii.gz", "_uncertainty.nii.gz", ".png")
+    endings = (".nii.gz", "_residual.nii.gz", "_uncertainty.nii.gz", ".nii.gz.png")
     assert written == {f"a{end}" for end in endings} | {f"c{end.replace('nii.gz', 'nrrd')}" for end in endings}
     source, result, residual = (files.read_one(p).voxels for p in (jobs[0].scan, jobs[0].output, records[0].residual))
     assert np.allclose(source - result, residual, atol=1e-3)
     files.write(make_scan(7), out / "new.nii.gz")
     assert [Path(j.scan).name for j in batch.plan([out], tmp_path / "again", ScanJob("", ""))] == ["new.nii.gz"]
+    batch.run(batch.plan([folder / "a.nii.gz"], out, template(model_file)), out)  # now its residual is not recorded
+    assert [Path(j.scan).name for j in batch.plan([out], tmp_path / "again", ScanJob("", ""))] == ["new.nii.gz"]
+    batch.run(jobs, out)
     Path(records[0].residual).unlink()
     assert [r.state for r in batch.run(jobs, out, resume=True)] == ["done", "failed", "skipped"]
 
@@ -263,6 +266,22 @@ def test_names_that_would_meet_are_refused(tmp_path):
         files.write(make_scan(0), tmp_path / "in" / name)
     with pytest.raises(UserError, match="two outputs"):
         batch.plan([tmp_path / "in"], tmp_path / "out", ScanJob("", ""), beside=batch.Beside(residual=True))
+
+
+def test_pictures_of_scans_that_differ_by_format_alone_have_names_of_their_own(tmp_path):
+    for name in ("a.nii.gz", "a.nrrd"):
+        files.write(make_scan(0), tmp_path / "in" / name)
+    jobs = batch.plan([tmp_path / "in"], tmp_path / "out", ScanJob("", ""), beside=batch.Beside(pictures=True))
+    assert [Path(job.picture).name for job in jobs] == ["a.nii.gz.png", "a.nrrd.png"]
+
+
+def test_no_result_replaces_the_residual_of_another_scan(tmp_path, model_file):
+    out, first = tmp_path / "out", tmp_path / "first"
+    files.write(make_scan(0), first / "a.nii.gz")
+    files.write(make_scan(1), tmp_path / "second" / "a_residual.nii.gz")
+    batch.run(batch.plan([first], out, template(model_file), beside=batch.Beside(residual=True)), out)
+    with pytest.raises(UserError, match="was made of"):
+        batch.run(batch.plan([tmp_path / "second"], out, template(model_file)), out)
 
 
 def test_the_page_shows_first_what_needs_a_person(tmp_path):
