@@ -71,6 +71,11 @@ def check_source(scan: Path, part: str) -> list[list[tuple[Path, int]]]:
         head = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=wanted, force=True)
         if reason := why_not_mr(str(head.get("SOPClassUID") or "")):
             raise UserError(f"{path} is {reason}; only those of MR can be written as DICOM. Leave --dicom out.")
+        if not head.original_encoding[1]:  # pydicom would leave the bytes of some elements in their old order
+            raise UserError(
+                f"{path} is big-endian; to be written as DICOM, it must be little-endian, as nearly all are. Leave "
+                "--dicom out, or have the series exported again."
+            )
         if (count := int(head.get("NumberOfFrames") or 1)) != known:
             raise UserError(
                 f"{path} holds {count} images in one file that is no enhanced one; to be written as DICOM, each must "

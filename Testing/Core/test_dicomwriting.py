@@ -70,6 +70,19 @@ def test_compressed_images_become_plain(tmp_path: Path) -> None:
     assert {head.file_meta.TransferSyntaxUID for head in _heads(out)} == {pydicom.uid.ExplicitVRLittleEndian}
 
 
+def test_big_endian_sources_are_read_but_not_written(series: Path) -> None:
+    values = files.read_one(series).voxels
+    for path in series.iterdir():
+        head = pydicom.dcmread(path)
+        list(head.iterall())  # decoded, to be written in another order
+        head.PixelData = np.frombuffer(head.PixelData, "<i2").byteswap().tobytes()
+        head.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRBigEndian
+        pydicom.dcmwrite(path, head, implicit_vr=False, little_endian=False, force_encoding=True)
+    assert np.array_equal(files.read_one(series).voxels, values)
+    with pytest.raises(UserError, match="big-endian"):
+        dicomwriting.check_source(series, "")
+
+
 @pytest.mark.parametrize("meta", [False, True])
 def test_what_lacks_the_mark_gets_it(series: Path, meta: bool) -> None:
     for path in series.iterdir():
