@@ -11,6 +11,7 @@ from C2SCore import spacing
 from C2SCore.scan import Scan
 
 SHOWN_NOISE = 2.5  # standard deviations at which the picture of what was removed saturates
+REPEATED = 16  # times that a pixel is shown at most: a wrong spacing must not make a picture of gigabytes
 
 
 def grey(plane: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -49,7 +50,7 @@ def comparison(scan: Scan, denoised: np.ndarray, sigma: float) -> np.ndarray:
     panels = grey(source, *shown), grey(result, *shown), removed(source - result, sigma)
     first, second = (a for a in range(3) if a != axis)  # of the array; the matrix has them in reverse order
     sides = scan.spacing[2 - first], scan.spacing[2 - second]
-    tall, wide = (max(1, round(side / min(sides))) for side in sides)
+    tall, wide = (max(1, round(min(side / min(sides), REPEATED))) for side in sides)
     down, across = (scan.ijk_to_ras[:3, 2 - a] / scan.spacing[2 - a] for a in (first, second))
     return np.concatenate([upright(p.repeat(tall, axis=0).repeat(wide, axis=1), down, across) for p in panels], axis=1)
 

@@ -42,6 +42,11 @@ def test_a_picture_shows_source_result_and_what_was_removed(tmp_path):
     assert not np.array_equal(source, result)
 
 
+def test_a_wrong_spacing_makes_no_huge_picture():
+    scan = dataclasses.replace(make_scan(), spacing=(1e-4, 1.0, 4.0))
+    assert picture.comparison(scan, scan.voxels, 1.0).nbytes <= 3 * picture.REPEATED * scan.voxels[0].size
+
+
 @pytest.mark.parametrize("name", ["p.jpg", "p"])
 def test_a_picture_is_a_png(name, tmp_path, model_file):
     path = files.write(make_scan(), tmp_path / "s.nrrd")
