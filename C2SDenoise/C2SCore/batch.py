@@ -194,10 +194,12 @@ def run(
         nonlocal pause, unwritten
         start = time.monotonic()
         ours = [records.get(job.output) or Record.of(job, WAITING) for job in jobs]
-        # Read anew: another machine may be at work on other scans.
-        others = [old for name, old in batchrecord.read(folder).items() if name not in again and Path(name).exists()]
-        batchrecord.write(folder, [*others, *ours])
-        overview.write(folder, [*others, *ours])
+        with batchrecord.alone(folder):
+            # Read anew: another machine may be at work on other scans.
+            known = batchrecord.read(folder).items()
+            others = [old for name, old in known if name not in again and Path(name).exists()]
+            batchrecord.write(folder, [*others, *ours])
+            overview.write(folder, [*others, *ours])
         pause, unwritten = time.monotonic() + 9 * (time.monotonic() - start), False
 
     try:

@@ -7,11 +7,14 @@ import csv
 import dataclasses
 import json
 import os
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from C2SCore import runlock
 from C2SCore.images import WRITABLE, suffix_of
 from C2SCore.jobfiles import resolved
 from C2SCore.writing import atomic, write_json
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from C2SCore.scanjob import ScanJob
 
 DONE, FAILED, SKIPPED, WAITING, LEFT_OUT = "done", "failed", "skipped", "waiting", "left out"
+PATIENCE = 30.0  # s: another batch rewrites the record in a fraction of one
 _PATHS = ("scan", "output", "residual", "uncertainty", "picture")
 
 
@@ -57,6 +61,25 @@ class Record:
     def outputs(self) -> list[str]:
         """All files, or folders of DICOM files, that are written."""
         return [path for path in (self.output, self.residual, self.uncertainty, self.picture) if path]
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """While a record is read and rewritten, other batches into its folder wait: each would lose lines of the other."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock, handle, end = folder / ".batch.lock", None, time.monotonic() + PATIENCE
+    while handle is None and time.monotonic() < end:
+        try:
+            handle = runlock.claim(lock)
+        except PermissionError:  # on Windows, while its last holder deletes it
+            time.sleep(runlock.PAUSE)
+        except OSError:  # as on a full disk: the writing says so
+            break
+    try:
+        yield
+    finally:
+        if handle is not None:
+            runlock.release(lock, handle)
 
 
 def read(folder: Path) -> dict[str, Record]:

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -311,6 +312,32 @@ def test_batches_at_work_side_by_side_keep_the_records_of_each_other(folder, tmp
     rows = json.loads((out / "batch.json").read_text())
     assert sorted(Path(row["scan"]).name for row in rows) == ["a.nii.gz", "b.nii.gz", "c.nrrd", "other.nii.gz"]
     assert [row["state"] for row in rows if row["scan"] == str(other)] == ["done"]
+
+
+def test_no_record_is_lost_between_the_reading_and_the_writing_of_another_batch(
+    folder, tmp_path, model_file, monkeypatch
+):
+    out, others, write = tmp_path / "out", [], batchrecord.write
+
+    def done(job: ScanJob) -> Record:
+        out.mkdir(exist_ok=True)
+        Path(job.output).touch()
+        return Record.of(job, DONE)
+
+    def written(where: Path, records: list[Record]) -> None:
+        if not others:
+            jobs = batch.plan([folder / "a.nii.gz"], out, template(model_file))
+            others.append(threading.Thread(target=batch.run, args=(jobs, out)))
+            others[0].start()
+            others[0].join(0.5)  # it must wait for this one
+        write(where, records)
+
+    monkeypatch.setattr(batch, "run_one", done)
+    monkeypatch.setattr(batchrecord, "write", written)
+    batch.run(batch.plan([folder / "deep"], out, template(model_file)), out)
+    others[0].join()
+    assert sorted(Path(name).name for name in batchrecord.read(out)) == ["a.nii.gz", "c.nrrd"]
+    assert {path.name for path in out.iterdir()} == {*RECORD, "a.nii.gz", "c.nrrd"}
 
 
 def test_masks_and_labels_are_left_out_and_are_no_failure(tmp_path, model_file, capsys):
