@@ -47,8 +47,9 @@ def _section(folder: Path, record: Record) -> str:
     def line(text: str, look: bool = False) -> str:
         return f"<p{' class=look' * look}>{html.escape(text)}</p>"
 
-    parts = [f"<h3>{html.escape(os.path.relpath(record.output, folder))}</h3>", line(f"from {record.scan}")]
-    if record.state in (DONE, SKIPPED):
+    parts = [f"<h3>{html.escape(_seen_from(folder, record.output))}</h3>", line(f"from {record.scan}")]
+    done = record.state in (DONE, SKIPPED)
+    if done:
         numbers = (record.sigma, record.snr_before, record.snr_after)
         sigma, before, after = ("–" if number is None else f"{number:.4g}" for number in numbers)
         gain = f" (+{record.snr_gain_db:.1f} dB)" if record.snr_gain_db is not None else ""
@@ -57,6 +58,14 @@ def _section(folder: Path, record: Record) -> str:
     if record.error:
         parts.append(line(record.error, record.state == FAILED))
     parts += [line(warning, True) for warning in record.warnings]
-    if record.picture and os.path.exists(record.picture):
-        parts.append(figure(quote(os.fsencode(Path(os.path.relpath(record.picture, folder)).as_posix())), _PICTURED))
+    if done and record.picture and os.path.exists(record.picture):  # else it is that of an earlier result
+        parts.append(figure(quote(os.fsencode(Path(_seen_from(folder, record.picture)).as_posix())), _PICTURED))
     return f"<section>{''.join(parts)}</section>"
+
+
+def _seen_from(folder: Path, path: str) -> str:
+    """The way from a folder to a path, whatever links or drives both are reached by; the path where there is none."""
+    try:
+        return os.path.relpath(os.path.realpath(path), os.path.realpath(folder))
+    except ValueError:  # on another drive of Windows, as after the folder was copied
+        return path

@@ -293,12 +293,26 @@ def test_the_page_shows_first_what_needs_a_person(tmp_path):
         Record("w", str(tmp_path / "w.nrrd"), WAITING),
         Record("<i>", str(tmp_path / "good.nrrd"), verdict="noise", picture=str(picture), **done),
         Record("s", str(tmp_path / "edges.nrrd"), verdict="anatomy", **(done | {"state": SKIPPED})),
-        Record("f", str(tmp_path / "bad.nrrd"), FAILED, error="It is damaged."),
+        Record("f", str(tmp_path / "bad.nrrd"), FAILED, error="It is damaged.", picture=str(picture)),
     ]
     text = overview.write(tmp_path, records).read_text(encoding="utf-8")
     places = [text.index(name) for name in ("edges.nrrd", "bad.nrrd", "It is damaged.", "good.nrrd", "w.nrrd")]
     assert places == sorted(places) and "2 done, 1 failed, 1 waiting" in text
     assert 'src="o%20%231.png"' in text and text.count("<img") == 1 and "&lt;i&gt;" in text
+
+
+def test_the_page_names_results_by_their_place_in_its_folder(tmp_path, monkeypatch):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    records = [Record("s", str(tmp_path / "link" / "a.nrrd"), WAITING)]
+    assert "<h3>a.nrrd</h3>" in overview.write(tmp_path / "real", records).read_text(encoding="utf-8")
+
+    def other_drive(path: str, start: str) -> str:
+        raise ValueError("path is on mount 'D:', start on mount 'E:'")
+
+    monkeypatch.setattr(os.path, "relpath", other_drive)
+    text = overview.write(tmp_path / "real", records).read_text(encoding="utf-8")
+    assert f"<h3>{tmp_path / 'link' / 'a.nrrd'}</h3>" in text
 
 
 def test_batches_at_work_side_by_side_keep_the_records_of_each_other(folder, tmp_path, model_file):
