@@ -298,7 +298,7 @@ def _line(value: Any) -> str:
 def _print_json(values: Any) -> None:
     text = json.dumps(_finite(values), indent=2, ensure_ascii=False)
     try:
-        text.encode(sys.stdout.encoding or "utf-8")
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")  # None: it was closed, as a daemon's may be
     except UnicodeEncodeError:
         text = json.dumps(_finite(values), indent=2)  # as JSON writes what the stream cannot hold
     print(text)

@@ -487,3 +487,8 @@ def _environment() -> dict[str, str]:
     import os
 
     return {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1])}
+
+
+def test_json_is_no_fault_where_standard_output_is_closed(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    assert c2s("models", "list", "--json") == 0
