@@ -67,7 +67,7 @@ def check_source(scan: Path, part: str) -> list[list[tuple[Path, int]]]:
         raise UserError(f"{scan} is no DICOM; only what was read as DICOM can be written so. Leave --dicom out.")
     frames = files_in_order(scan, part)
     for path, known in Counter(path for frame in frames for path, _ in frame).items():
-        wanted = ["SOPClassUID", "NumberOfFrames", "ConcatenationUID"]
+        wanted = ["SOPClassUID", "NumberOfFrames", "ConcatenationUID", "PhotometricInterpretation"]
         head = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=wanted, force=True)
         if reason := why_not_mr(str(head.get("SOPClassUID") or "")):
             raise UserError(f"{path} is {reason}; only those of MR can be written as DICOM. Leave --dicom out.")
@@ -75,6 +75,11 @@ def check_source(scan: Path, part: str) -> list[list[tuple[Path, int]]]:
             raise UserError(
                 f"{path} is big-endian; to be written as DICOM, it must be little-endian, as nearly all are. Leave "
                 "--dicom out, or have the series exported again."
+            )
+        if head.get("PhotometricInterpretation") == "MONOCHROME1":  # read as it is shown, dark where numbers are large
+            raise UserError(
+                f"{path} shows large numbers dark (MONOCHROME1); to be written as DICOM, it must show them bright. "
+                "Leave --dicom out, or have the series exported as MONOCHROME2."
             )
         if (count := int(head.get("NumberOfFrames") or 1)) != known:
             raise UserError(

@@ -130,10 +130,11 @@ def _image(path: Path, number: int, instance: int, value: Value) -> _Image:
 def values(image: Dataset) -> list[Value]:
     """What tells an attribute of a frame, for each frame."""
     shared = list(image.get("SharedFunctionalGroupsSequence") or [])
-    return [_value_in([own, *shared]) for own in image.get("PerFrameFunctionalGroupsSequence") or []]
+    single = {"PixelValueTransformationSequence": [image]}  # some files say the slope as those of single images do
+    return [_value_in([own, *shared, single]) for own in image.get("PerFrameFunctionalGroupsSequence") or []]
 
 
-def _value_in(groups: Sequence[Dataset]) -> Value:
+def _value_in(groups: Sequence[Any]) -> Value:
     return lambda sequence, name: next((g[sequence][0].get(name) for g in groups if g.get(sequence)), None)
 
 

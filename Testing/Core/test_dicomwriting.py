@@ -83,6 +83,15 @@ def test_big_endian_sources_are_read_but_not_written(series: Path) -> None:
         dicomwriting.check_source(series, "")
 
 
+def test_sources_that_are_negatives_are_not_written(series: Path) -> None:
+    for path in series.iterdir():
+        head = pydicom.dcmread(path)
+        head.PhotometricInterpretation = "MONOCHROME1"
+        head.save_as(path)
+    with pytest.raises(UserError, match="MONOCHROME1"):
+        dicomwriting.check_source(series, "")
+
+
 @pytest.mark.parametrize("meta", [False, True])
 def test_what_lacks_the_mark_gets_it(series: Path, meta: bool) -> None:
     for path in series.iterdir():

@@ -373,6 +373,18 @@ def test_every_file_of_a_series_is_written(tmp_path):
     assert [s.ReferencedSOPInstanceUID for s in sources] == [f"{UID}1.{n}" for n in (1, 2, 3)]
 
 
+def test_a_slope_may_stand_where_single_images_have_it(tmp_path):
+    source = write(tmp_path / "study" / "T2" / "a.dcm", [frame(volume()[k], place(k)) for k in range(4)])
+    head = pydicom.dcmread(source)
+    for groups in head.PerFrameFunctionalGroupsSequence:
+        del groups.PixelValueTransformationSequence
+    head.RescaleSlope, head.RescaleIntercept = "4", "-3"
+    head.save_as(source)
+    (scan,) = files.read(source)
+    assert np.array_equal(scan.voxels, 4 * volume() - 3)
+    assert np.array_equal(files.read_one(written(source.parent, [scan.voxels])).voxels, scan.voxels)
+
+
 def test_parts_of_a_concatenation_are_read_but_not_written(tmp_path):
     values = volume()
     for n in range(2):
