@@ -28,7 +28,7 @@ from C2SCore.images import (
     stem_of,
     suffix_of,
 )
-from C2SCore.scan import Scan
+from C2SCore.scan import FLOAT32, Scan
 
 # Images of every modality that a scan may be stored as, by DICOM PS3.4 section B.5: X-ray, CT, ultrasound, MR,
 # secondary capture, angiography, nuclear medicine, PET. MR spectra have a number among them, but no pixels.
@@ -254,8 +254,15 @@ def read_series(folder: Path, uid: str = "") -> list[Scan]:
     if len(files) == 1:
         return [dataclasses.replace(s, name=name, source=folder) for s in read_image(files[0])]
     volumes = stacks.in_order([_describe(f) for f in files], folder)
-    dtype = sitk.GetArrayViewFromImage(dicom_image(files[0])).dtype
-    return stacks.scans(volumes, _voxels, *image_geometry(first), name, dtype, folder)
+    kinds: set[np.dtype] = set()  # images with slopes of their own differ by them
+
+    def voxels_of(image: stacks.Slice) -> np.ndarray:
+        stored = sitk.GetArrayFromImage(dicom_image(image.path))
+        kinds.add(stored.dtype)
+        return stored.astype(np.float32)
+
+    made = stacks.scans(volumes, voxels_of, *image_geometry(first), name, FLOAT32, folder)
+    return [dataclasses.replace(s, dtype=np.result_type(*kinds)) for s in made]
 
 
 def read_file(path: Path) -> list[Scan]:
@@ -332,10 +339,6 @@ def _describe(path: Path) -> stacks.Slice:
         raise UserError(f"{path} does not say where its slice lies (tag 0020,0032). Export the series as MR images.")
     place = tuple(float(x) for x in position.split("\\"))
     return stacks.Slice(path, place, tuple(reader.GetDirection()), (int(float(_tag(reader, _INSTANCE) or 0)),))
-
-
-def _voxels(image: stacks.Slice) -> np.ndarray:
-    return sitk.GetArrayFromImage(dicom_image(image.path)).astype(np.float32)
 
 
 def _tag(reader: sitk.ImageFileReader, key: str) -> str:

@@ -112,6 +112,16 @@ def test_slope_and_intercept(tmp_path):
     assert np.array_equal(files.read(folder)[0].voxels, values * 2 + 5)
 
 
+@pytest.mark.parametrize("first", range(4))
+def test_images_with_slopes_of_their_own_are_no_integers_where_one_is_none(first, tmp_path):
+    for k in range(4):
+        write_slice(tmp_path / f"{k}.dcm", volume()[k], (0, 0, k), k + 1)
+        head = pydicom.dcmread(tmp_path / f"{k}.dcm")
+        head.RescaleSlope = "1" if k == first else "47.5"
+        head.save_as(tmp_path / f"{k}.dcm")
+    assert files.read_one(tmp_path).dtype.kind == "f"
+
+
 def test_every_position_twice_makes_two_frames(tmp_path):
     first, second = volume(), volume() + 1
     for k in range(4):
