@@ -24,7 +24,8 @@ _VERDICTS = {
 
 def write(folder: Path, records: Sequence[Record]) -> Path:
     """Writes the page of all records of a folder; pictures are linked to, not copied."""
-    name = folder.resolve().name
+    folder = Path(os.path.realpath(folder))
+    name = folder.name
     states = Counter(DONE if record.state == SKIPPED else record.state for record in records)
     counts = ", ".join(f"{states[state]} {state}" for state in (DONE, FAILED, WAITING, LEFT_OUT) if states[state])
     parts = [f"<h1>Batch: {html.escape(name)}</h1><p>{counts}</p>"]
@@ -64,8 +65,8 @@ def _section(folder: Path, record: Record) -> str:
 
 
 def _seen_from(folder: Path, path: str) -> str:
-    """The way from a folder to a path, whatever links or drives both are reached by; the path where there is none."""
+    """The way from a folder (without links) to a path, whatever links lead there; the path where there is none."""
     try:
-        return os.path.relpath(os.path.realpath(path), os.path.realpath(folder))
+        return os.path.relpath(os.path.realpath(path), folder)
     except ValueError:  # on another drive of Windows, as after the folder was copied
         return path
