@@ -224,7 +224,7 @@ def _finished(frame: Scan, axis: int, result: Result, job: ScanJob) -> _Frame:
     level = result.levels if result.levels.ndim == 3 else result.sigma
     checks = quality.residual_checks(np.moveaxis(frame.voxels, axis, 0), result.estimate, level, job.detail)
     denoised = np.moveaxis(result.denoised, 0, axis)
-    if job.integers:  # so that result and residual, as they are written, give the source
+    if job.integers or job.dicom:  # so that result and residual, as they are written, give the source
         denoised = as_type(denoised, frame.dtype).astype(np.float32)
     facts = {"noise": result.noise, "device": result.device, "seconds": result.seconds}
     return _Frame(

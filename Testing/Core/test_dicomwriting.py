@@ -200,7 +200,7 @@ def test_denoise_from_series_to_series(series: Path, model_file: Path, tmp_path:
     assert main([*common, *more]) == 0
     assert sorted(p.name for p in out.iterdir()) == ["T1", "T1_residual", "T1_uncertainty", "report.json"]
     source, denoised, removed = (files.read_one(p) for p in (series, out / "T1", out / "T1_residual"))
-    assert np.abs(source.voxels - denoised.voxels - removed.voxels).max() <= 0.51  # rounded to the source's integers
+    assert np.abs(source.voxels - denoised.voxels - removed.voxels).max() <= 0.01  # what was removed has a fine slope
     assert removed.voxels.max() > 0 and removed.name == "series 1 removed noise"
     assert json.loads((out / "report.json").read_text())["dicom"] is True
     before = sorted(series.iterdir())
