@@ -3,7 +3,7 @@
 The record (`batchrecord`) and its `overview` are rewritten after every scan (of thousands of scans less often), so that
 an interrupted batch can be resumed: what is recorded as done with the same version and settings, from unchanged files,
 and whose outputs are still there, is passed over. Other records, of earlier batches and of those that run elsewhere
-into the same folder, stay as long as their results are there.
+into the same folder, stay as long as their results are there, or the scans that failed.
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ def run(
         with batchrecord.alone(folder):
             # Read anew: another machine may be at work on other scans.
             known = batchrecord.read(folder).items()
-            others = [old for name, old in known if name not in again and Path(name).exists()]
+            others = [old for name, old in known if name not in again and _holds(old)]
             batchrecord.write(folder, [*others, *ours])
             overview.write(folder, [*others, *ours])
         pause, unwritten = time.monotonic() + 9 * (time.monotonic() - start), False
@@ -213,6 +213,11 @@ def run(
         if unwritten:
             write()
     return [records[job.output] for job in jobs]
+
+
+def _holds(record: Record) -> bool:
+    """Whether the result is still there, or the scan that failed."""
+    return Path(record.output).exists() or (record.state == FAILED and files.split_part(record.scan)[0].exists())
 
 
 def _keep_results(jobs: Sequence[ScanJob], before: dict[str, Record]) -> None:

@@ -328,6 +328,17 @@ def test_batches_at_work_side_by_side_keep_the_records_of_each_other(folder, tmp
     assert [row["state"] for row in rows if row["scan"] == str(other)] == ["done"]
 
 
+def test_a_failure_stays_in_the_record_of_later_batches_as_long_as_its_scan_is_there(folder, tmp_path, model_file):
+    out = tmp_path / "out"
+    for name in ("b.nii.gz", "a.nii.gz"):
+        batch.run(batch.plan([folder / name], out, template(model_file)), out)
+    assert [record.state for record in batchrecord.read(out).values()] == [FAILED, DONE]
+    assert "b.nii.gz" in (out / "batch.html").read_text(encoding="utf-8")
+    (folder / "b.nii.gz").unlink()
+    batch.run(batch.plan([folder / "deep"], out, template(model_file)), out)
+    assert [record.state for record in batchrecord.read(out).values()] == [DONE, DONE]
+
+
 def test_no_record_is_lost_between_the_reading_and_the_writing_of_another_batch(
     folder, tmp_path, model_file, monkeypatch
 ):
