@@ -38,6 +38,7 @@ _OF_THE_SOURCE = (
     "WindowCenter WindowWidth WindowCenterWidthExplanation PixelPaddingValue PixelPaddingRangeLimit "
     "RealWorldValueMappingSequence"
 ).split()
+_OF_THE_SYSTEM = (".DS_Store", "Thumbs.db", "desktop.ini")  # left by macOS and Windows in folders that were looked at
 _OF_ITS_FRAMES = "FrameVOILUTSequence RealWorldValueMappingSequence PixelValueTransformationSequence".split()
 
 
@@ -240,6 +241,8 @@ def _set_slope(image: Dataset, slope: str) -> None:
 
 
 def _is_ours(path: Path) -> bool:
+    if path.name in _OF_THE_SYSTEM:
+        return True
     if not path.is_file() or not is_dicom(path):
         return False
     return (

@@ -142,6 +142,8 @@ def test_only_what_was_written_here_is_replaced(series: Path) -> None:
     first = {str(h.SeriesInstanceUID) for h in _heads(out)}
     assert first.isdisjoint(str(h.SeriesInstanceUID) for h in _heads(_write(series, scan.voxels)))
     assert [f.name for f in out.parent.iterdir()] == ["T1"]  # nothing temporary is left
+    (out / ".DS_Store").touch()  # as macOS does where a folder was looked at
+    _write(series, scan.voxels)
     (out / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match=r"notes\.txt, which c2s did not write"):
         _write(series, scan.voxels)
