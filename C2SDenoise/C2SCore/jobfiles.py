@@ -38,7 +38,7 @@ def files_of(path: str | Path) -> list[Path]:
     file = split_part(path)[0]
     if file.is_dir():
         try:
-            return sorted(f for f in file.iterdir() if f.is_file() and dicom.is_dicom(f))
+            return sorted(f for f in file.iterdir() if f.is_file() and dicom.may_be_dicom(f))
         except OSError:  # it may not be listed: reading it says so
             return [file]
     return [file, *_detached(file)]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
 import pytest
 import SimpleITK as sitk
 from phantom import make_scan
+from test_dicom import strip_mark, write_slice
 
 from C2SCore import cli, files
 from C2SCore.errors import UserError
@@ -74,3 +76,10 @@ def test_so_are_data_in_several_files(named, tmp_path):
     for name in ("1.raw", "2.raw"):
         (tmp_path / name).write_bytes(b"0")
     assert [p.name for p in files_of(header)] == ["scan.mhd", "1.raw", "2.raw"]
+
+
+def test_images_without_the_mark_are_files_of_their_series(tmp_path):
+    write_slice(path := tmp_path / "1.dcm", np.ones((8, 8)), (0, 0, 0), 1)
+    strip_mark(path)
+    (tmp_path / "notes.txt").touch()
+    assert files_of(tmp_path) == [path]
