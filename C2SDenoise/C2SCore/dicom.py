@@ -334,11 +334,20 @@ def _listed(held: _Folder) -> str:
 
 def _describe(path: Path) -> stacks.Slice:
     reader = open_image(path)
-    position = _tag(reader, _POSITION)
+    position, number = _tag(reader, _POSITION), _tag(reader, _INSTANCE)
     if not position:
         raise UserError(f"{path} does not say where its slice lies (tag 0020,0032). Export the series as MR images.")
-    place = tuple(float(x) for x in position.split("\\"))
-    return stacks.Slice(path, place, tuple(reader.GetDirection()), (int(float(_tag(reader, _INSTANCE) or 0)),))
+    try:
+        place = np.array(position.split("\\"), dtype=float)
+        order = int(float(number or 0))
+    except (ValueError, OverflowError):
+        place, order = np.empty(0), 0
+    if place.shape != (3,) or not np.isfinite(place).all():
+        raise UserError(
+            f"{path} has the place {position!r} (tag 0020,0032) and the number {number!r} (tag 0020,0013); these must "
+            "be three numbers and one. Export the series again, as MR images."
+        )
+    return stacks.Slice(path, tuple(place.tolist()), tuple(reader.GetDirection()), (order,))
 
 
 def _tag(reader: sitk.ImageFileReader, key: str) -> str:

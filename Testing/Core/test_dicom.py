@@ -102,6 +102,19 @@ def test_slices_of_several_orientations_are_refused(tmp_path):
     assert files.read(tmp_path)[0].voxels.shape == (2, 6, 8)
 
 
+@pytest.mark.parametrize(
+    ("tag", "value"), [(0x00200013, "ANON"), (0x00200013, "nan"), (0x00200032, "1\\2"), (0x00200032, "nan\\0\\0")]
+)
+def test_places_and_numbers_that_are_none_are_refused(tag, value, tmp_path):
+    for k in range(2):
+        write_slice(tmp_path / f"{k}.dcm", volume()[k], (0, 0, k), k + 1)
+        head = pydicom.dcmread(tmp_path / f"{k}.dcm")
+        head.add_new(tag, "SH", value)
+        head.save_as(tmp_path / f"{k}.dcm")
+    with pytest.raises(UserError, match="must be three numbers and one"):
+        files.read(tmp_path)
+
+
 def test_slope_and_intercept(tmp_path):
     values = volume()
     for k in range(4):
