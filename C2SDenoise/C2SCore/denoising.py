@@ -84,7 +84,7 @@ def denoise(
     cancelled = cancelled or (lambda: False)
     voxels = check_volume(voxels, "The volume")
     others = [check_volume(a, "A contrast") for a in auxiliary]
-    _check(voxels, others, model, options)
+    check(voxels, others, model, options)
     # A magnitude has its zero where it belongs, whatever its empty space looks like.
     if options.noise != "rician" and (zero := zero_point(voxels)):
         done = _denoise(lifted(voxels, zero), model, options, others, progress, cancelled)
@@ -234,7 +234,8 @@ def check_volume(array: np.ndarray, what: str) -> np.ndarray:
     return array
 
 
-def _check(voxels: np.ndarray, others: list[np.ndarray], model: Model, options: Options) -> None:
+def check(voxels: np.ndarray, others: Sequence[np.ndarray], model: Model, options: Options) -> None:
+    """Raises `UserError` where a volume that is one (`check_volume`) cannot be denoised with these."""
     if voxels.min() == voxels.max():
         raise UserError(
             f"Every voxel of the volume is {voxels.min():g}; there is nothing to denoise. Choose another volume."

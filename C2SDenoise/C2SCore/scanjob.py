@@ -146,6 +146,10 @@ def run(job: ScanJob, progress: Progress | None = None, cancelled: Callable[[], 
     from C2SCore.modelcache import load_kept
 
     model = load_kept(job.model)
+    for frame, level, empty in zip(frames, levels, constant):  # before an adaptation, and before any frame's work
+        if not empty:
+            wanted = dataclasses.replace(options, sigma=level)
+            denoising.check(np.moveaxis(frame.voxels, axis, 0), auxiliary, model, wanted)
     order = contrasts.in_order([Path(p).name for p in job.auxiliary], model.card.auxiliary)
     if order not in (None, sorted(order or ())):
         messages.append(

@@ -11,7 +11,7 @@ import pytest
 from phantom import make_scan
 from test_cli import c2s
 
-from C2SCore import files
+from C2SCore import denoising, files, scanjob
 
 
 @pytest.mark.parametrize(
@@ -59,6 +59,26 @@ def test_zeros_of_a_noise_map_are_filled(model_file, scan_file, tmp_path, capsys
     whole = files.write(scan.with_voxels(0 * level + 60), tmp_path / "whole.nii.gz")
     assert c2s(*common, "-o", tmp_path / "b.nii.gz", "--sigma", whole) == 0
     assert np.array_equal(*(files.read_one(tmp_path / f"{n}.nii.gz").voxels for n in "ab"))
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (("--sigma", "map.nii.gz"), "sigma has the value -60"),
+        (("--noise", "rician"), "has negative voxels"),
+        (("--aux", "map.nii.gz"), "reads 0 other contrasts"),
+    ],
+)
+def test_all_frames_are_judged_before_any_work(model_file, tmp_path, capsys, monkeypatch, more, says):
+    monkeypatch.setattr(denoising, "denoise", None)
+    monkeypatch.setattr(scanjob, "adapted", None)
+    monkeypatch.chdir(tmp_path)
+    first, second = make_scan(0), make_scan(1)
+    files.write([first, second.with_voxels(second.voxels - 100)], "series.nii.gz")
+    level = first.with_voxels(np.full(first.voxels.shape, 60))
+    files.write([level] if "--aux" in more else [level, level.with_voxels(-level.voxels)], "map.nii.gz")
+    assert c2s("denoise", "series.nii.gz", "-o", "o.nii.gz", "--model", model_file, "--adapt", 1, *more) == 1
+    assert says in capsys.readouterr().err
 
 
 def test_sheared_scans_are_refused_for_nifti_before_the_work(model_file, scan_file, tmp_path, capsys):
