@@ -19,7 +19,7 @@ from C2SCore.events import Log, Message, Progress
 from C2SCore.gridinputs import on_grid
 from C2SCore.patches import Case
 from C2SCore.preparing import listed
-from C2SCore.runfolder import RunFolder
+from C2SCore.runfolder import RECORD, RunFolder
 from C2SCore.scan import Scan
 from C2SCore.trainrecord import Record
 
@@ -44,18 +44,23 @@ def carry_out(
         before = record.checkpoint().get("config") if resume else None
         if before is not None:  # another recipe must not be written down
             training.check_recipe(TrainConfig.from_dict(before), recipe)
+        # Of a training to go on with, the record stays as it is until the scans turn out to be its own.
+        begun = before is None or not (folder.path / RECORD).is_file()
         try:
             reading = Cases(folder.path, record.cases, emit, cancelled)
 
             def prepared(used: Sequence[Case]) -> None:
                 """Only these are needed to go on; what was left out may go."""
+                nonlocal begun
+                begun = True
                 record.cases, record.slices = reading.facts_of(used), sum(len(case.target) for case in used)
                 record.save()
 
             with reading as cases:
                 record.slices = sum(len(case.target) for case in cases)
                 record.state, record.message = "running", ""
-                record.save()
+                if begun:
+                    record.save()
                 path = training.train(
                     cases,
                     recipe,
@@ -72,7 +77,8 @@ def carry_out(
                     },
                 )
         except BaseException as error:
-            _ended(record, "stopped" if isinstance(error, Cancelled) else "failed", str(error))
+            if begun:
+                _ended(record, "stopped" if isinstance(error, Cancelled) else "failed", str(error))
             raise
         _ended(record, "stopped" if cancelled() else "done")
     return path

@@ -393,6 +393,20 @@ def test_a_scan_that_was_left_out_is_not_needed_to_go_on(tmp_path: Path, capsys)
     assert c2s("--resume", "--out", out) == 0
 
 
+def test_scans_that_are_not_its_own_leave_the_record_of_a_training_as_it_was(tmp_path: Path, capsys) -> None:
+    """Of the same name, but other voxels or no image: where the right ones lie is not forgotten."""
+    out = tmp_path / "m.safetensors"
+    carry_out(Record(out, [{"target": write(tmp_path / "a" / "p.nrrd", voxels())}], TINY), cancelled=stopping_after(12))
+    before = (run_folder(out) / "training.json").read_bytes()
+    other = Path(write(tmp_path / "b" / "p.nrrd", voxels(7)))
+    for says in ("these scans changed", "p.nrrd"):
+        assert c2s("--resume", "--out", out, "--data", other, "--minutes", 9) == 2
+        assert says in capsys.readouterr().err and (run_folder(out) / "training.json").read_bytes() == before
+        other.write_bytes(b"no")
+    assert c2s("--resume", "--out", out) == 0
+    assert Record.load(out).state == "done"
+
+
 def test_frames_of_one_file_are_one_scan_that_is_gone(tmp_path: Path) -> None:
     cases = [{"target": str(tmp_path / "four.nii"), "frame": n} for n in range(3)]
     with pytest.raises(UserError, match=r"four\.nii is gone; "):
