@@ -55,7 +55,8 @@ class Record:
         values = asdict(self) | {"out": self.out.name, "cases": [self._moved(case, self._short) for case in self.cases]}
         try:
             with atomic(self.folder / RECORD) as temporary:
-                temporary.write_text(json.dumps(values, indent=1, ensure_ascii=False), encoding="utf-8")
+                # Escaped, so that a name which is not in UTF-8, of a scan that is left out, can be written too.
+                temporary.write_text(json.dumps(values, indent=1), encoding="utf-8")
         except OSError as error:
             raise UserError(
                 f"{self.folder} cannot be written ({error.strerror or error}); the training keeps its state there. "

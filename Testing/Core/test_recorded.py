@@ -407,6 +407,19 @@ def test_scans_that_are_not_its_own_leave_the_record_of_a_training_as_it_was(tmp
     assert Record.load(out).state == "done"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files are text there")
+def test_a_scan_whose_name_is_not_in_utf8_is_left_out(tmp_path: Path, capsys) -> None:
+    data, out = tmp_path / "in", tmp_path / "m.safetensors"
+    write(data / "good.nrrd", voxels())
+    odd = shutil.copy(write(data / "odd.nrrd", voxels(1)), os.fsdecode(os.fsencode(data) + b"/\xff.nrrd"))
+    (data / "odd.nrrd").unlink()
+    line = ["--config", recipe(tmp_path, steps=4), "--out", out, "--data"]
+    assert c2s(*line, odd) == 2
+    assert "is not a name in UTF-8" in capsys.readouterr().err and not run_folder(out).exists()
+    assert c2s(*line, data) == 0
+    assert "Left out" in capsys.readouterr().err and read_card(out).trained_on == ("good",)
+
+
 def test_frames_of_one_file_are_one_scan_that_is_gone(tmp_path: Path) -> None:
     cases = [{"target": str(tmp_path / "four.nii"), "frame": n} for n in range(3)]
     with pytest.raises(UserError, match=r"four\.nii is gone; "):
