@@ -281,11 +281,14 @@ class _Run:
         self.pending = []
         for n, value in enumerate(values):
             if not math.isfinite(value):
-                raise UserError(
-                    f"The loss became {value} at step {first + n}; it must stay finite. Start a new training with a "
-                    f"lower learning_rate (now {self.config.learning_rate})."
-                )
+                raise self.diverged(value, first + n)
         self.losses += values
+
+    def diverged(self, loss: float, step: int) -> UserError:
+        return UserError(
+            f"The loss became {loss} at step {step}; it must stay finite. Start a new training with a lower "
+            f"learning_rate (now {self.config.learning_rate})."
+        )
 
     def judge(self, folder: RunFolder, emit: Callable[[Message], None]) -> None:
         """Validate the averaged weights, keep them if they are the best, report."""
@@ -295,6 +298,8 @@ class _Run:
         if value < self.best_value:
             self.best_value, self.best_step = value, self.step
             self.best = {name: t.detach().clone() for name, t in self.average.state_dict().items()}
+        if not self.best:  # the last step, too, can break the weights, and no further loss would tell
+            raise self.diverged(value, self.step)
         loss = float(np.mean(self.losses)) if self.losses else math.nan
         point = {"step": self.step, "loss": loss, "validation": value}
         self.history.append(point)

@@ -218,6 +218,15 @@ def test_a_loss_that_is_not_finite_ends_it_and_is_not_saved(tmp_path: Path, monk
     assert facts["step"] == 2
 
 
+def test_weights_that_the_last_step_broke_make_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The losses before it are finite; that on the slices held back is not."""
+    out, recipe_loss = tmp_path / "m.safetensors", training.recipe_loss
+    monkeypatch.setattr(training, "recipe_loss", lambda *given: recipe_loss(*given) * math.inf)
+    with pytest.raises(UserError, match=r"became inf at step 4.*lower learning_rate"):
+        train(_cases(), LONGER.replace(steps=4), out)
+    assert not out.exists() and not (run_folder(out) / "state.safetensors").exists()
+
+
 def test_memory_that_ends_is_said_with_the_way_out_and_the_training_can_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
