@@ -193,7 +193,7 @@ class _Run:
         config = self.config
         clock, reported = time.monotonic(), 0.0
         due = clock + min(FIRST_CHECKPOINT, config.checkpoint_every)
-        if not self.fresh and self.step == 0:
+        if not self.fresh and not self.history:
             # What the training starts from takes part in the contest: the result is never worse by its own measure.
             self.judge(folder, emit)
         with Feeder(self.draw, threads_for(self.device.type)) as feeder:
@@ -353,7 +353,7 @@ class _Run:
                 "The checkpoint is of another network, or of other contrasts. Give the scans that the training had, or "
                 "remove its folder to start again."
             ) from error
-        restore_optimizer(self.stepper.optimizer, groups["optimizer"])
+        restore_optimizer(self.stepper.optimizer, groups.get("optimizer", {}))  # before the first step it has nothing
         self.best = {name: t.to(self.device) for name, t in groups.get("best", {}).items()}
         self.step, self.elapsed, self.history = facts["step"], facts["elapsed"], facts["history"]
         self.best_value = math.inf if facts["best_value"] is None else facts["best_value"]

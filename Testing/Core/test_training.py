@@ -321,6 +321,19 @@ def test_a_fine_tuning_is_resumed_without_the_model_that_it_began_with(tmp_path:
     assert all(torch.equal(a[k], b[k]) for k in a)
 
 
+def test_a_fine_tuning_stopped_before_its_first_step_goes_on(tmp_path: Path) -> None:
+    first = train(_cases(), TINY, tmp_path / "a.safetensors")
+    recipe, asked = TINY.replace(initial=str(first)), iter([False])
+    whole = train(_cases(), recipe, tmp_path / "whole.safetensors")
+    out = train(_cases(), recipe, tmp_path / "b.safetensors", cancelled=lambda: next(asked, True))
+    assert model.load(out).card.quality["steps"] == 0
+    train(_cases(), recipe, out, resume=True)
+    a, b = _weights(whole), _weights(out)
+    assert all(torch.equal(a[k], b[k]) for k in a)
+    _, facts = state.load_state(run_folder(out) / "state.safetensors")
+    assert [point["step"] for point in facts["history"]] == [0, 4, 8, 12]
+
+
 def test_cancelled_before_anything_was_learnt_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(Cancelled):
         train(_cases(), TINY.replace(checkpoint_every=60), tmp_path / "m.safetensors", cancelled=lambda: True)
