@@ -69,10 +69,11 @@ class Case:
                     f"A contrast beside {self.name} has shape {np.shape(other)}, the scan "
                     f"{volume.shape}; they must be on one grid. Resample it."
                 )
-        if not np.isfinite(volume).all():
-            raise UserError(
-                f"{self.name} has NaN or infinite voxels; every voxel must be a number. Repair or leave out the scan."
-            )
+        for what, voxels in ((self.name, volume), *((f"A contrast beside {self.name}", v) for v in self.auxiliary)):
+            if not np.isfinite(voxels).all():
+                raise UserError(
+                    f"{what} has NaN or infinite voxels; every voxel must be a number. Repair or leave out the scan."
+                )
         share = None if self.sigma is not None else self._known(known or {})
         levels = self.sigma is None and share is None
         found = measuring.measure(volume, spectrum, levels, cache, refine)
