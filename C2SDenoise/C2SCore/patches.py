@@ -242,12 +242,15 @@ def _turned(values: np.ndarray, turn: int, flip: int) -> np.ndarray:
 
 def hold_back(cases: Sequence[Case], fraction: float, seed: int) -> list[tuple[int, int]]:
     """(case, slice) pairs kept for validation: `fraction` of the slices, evenly spread, none next to another where
-    that is possible. Scans of one group show the same anatomy: the same slice of all of them is held back.
+    that is possible. Scans of one group show the same anatomy: the same slice of all of them is held back. So it is of
+    copies of one scan, whatever they are called.
     """
     places: dict[tuple[object, int], list[tuple[int, int]]] = {}
+    groups: dict[object, object] = {}
     for c, case in enumerate(cases):
+        group = groups.setdefault(case.powers.tobytes() or c, case.group or c)
         for k in case.slices:
-            places.setdefault((case.group or c, int(k)), []).append((c, int(k)))
+            places.setdefault((group, int(k)), []).append((c, int(k)))
     units = list(places.values())
     if fraction <= 0 or len(units) < 4:
         return []

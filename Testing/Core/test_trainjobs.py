@@ -162,6 +162,17 @@ def test_repetitions_are_held_back_together():
     assert {k for c, k in held if c == 0} or {k for c, k in held if c == 2}
 
 
+def test_copies_of_a_scan_are_held_back_together():
+    """Else a slice that is held back of one is trained on in the other, and the score is no longer honest."""
+    voxels = {"a": scan(), "b": scan(seed=1), "copy of a": scan()}
+    cases = [Case(name, values, group=name) for name, values in voxels.items()]
+    for case in cases:
+        case.prepare()
+    held = hold_back(cases, 0.5, seed=0)
+    of_each = [{k for c, k in held if c == n} for n in range(3)]
+    assert of_each[0] == of_each[2] != set() and of_each[1]
+
+
 @pytest.mark.parametrize(("gain", "says"), [(0.007, "no clear"), (0.2, "is better"), (-0.2, "is not better")])
 def test_a_model_is_called_better_only_by_a_clear_margin(gain, says):
     """Steady on every patch: 0.03 dB are no difference, 1 dB is one."""
