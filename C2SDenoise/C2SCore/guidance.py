@@ -28,7 +28,8 @@ def warnings(scans: Sequence[Seen], config: dict[str, Any]) -> list[str]:
     found = []
     slices = sum(scan.slices for scan in scans)
     if scans and slices < FEW_SLICES and not config.get("initial"):
-        found.append(f"Only {slices} slices: too few to start from scratch. Add scans, or start from a model.")
+        few = counted(slices, "slice")
+        found.append(f"Only {few}: too few to start from scratch. Add scans, or start from a model.")
     if scans and not config.get("validation"):
         found.append(
             "No slice is held back, so that nothing tells which state of the training was best. Hold back 10 %."

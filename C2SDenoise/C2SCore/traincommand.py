@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
 import os
 import signal
 import sys
@@ -56,8 +57,8 @@ def run(options: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
             _note(message.text)
         elif isinstance(message, events.Curve) and not reporter.quiet:
             reporter.close()
-            known = {k: v for k, v in message.values.items() if v is not None and v == v}  # no loss before step 1
-            values = ", ".join(f"{k} {v:.4g}" for k, v in known.items())
+            known = ((k, v) for k, v in message.values.items() if v is not None and math.isfinite(v))
+            values = ", ".join(f"{k} {v:.4g}" for k, v in known)  # at step 0 there is no loss yet
             print(f"step {message.step}: {values}", file=sys.stderr, flush=True)
 
     with stop_by_interrupt() as stopped:
@@ -67,10 +68,10 @@ def run(options: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
             if not record.resumable:
                 raise
             reporter.close()
-            raise Cancelled(
-                f"Stopped before the first look at the held-back slices, so there is no model yet. "
-                f"c2s train --resume --out {options.out} goes on."
-            ) from None
+            which = "it went on; the model stays as it was"
+            if not out.exists():
+                which = "the first look at the held-back slices, so there is no model yet"
+            raise Cancelled(f"Stopped before {which}. c2s train --resume --out {options.out} goes on.") from None
     reporter.close()
     print(f"{counted(len(record.cases), 'scan')} -> {out}", file=sys.stderr)
     return dataclasses.asdict(card.read_card(out))

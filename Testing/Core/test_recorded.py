@@ -420,6 +420,29 @@ def test_a_scan_whose_name_is_not_in_utf8_is_left_out(tmp_path: Path, capsys) ->
     assert "Left out" in capsys.readouterr().err and read_card(out).trained_on == ("good",)
 
 
+def test_a_stop_before_a_training_went_on_does_not_deny_its_model(tmp_path: Path, capsys, monkeypatch) -> None:
+    target, out = write(tmp_path / "a.nrrd", voxels()), tmp_path / "m.safetensors"
+    carry_out(Record(out, [{"target": target}], TINY, device="cpu"), cancelled=stopping_after(12))
+    made = out.read_bytes()
+
+    def stopped(*given: Any) -> None:
+        raise Cancelled
+
+    monkeypatch.setattr(recorded, "carry_out", stopped)
+    assert c2s("--resume", "--out", out) == 1
+    told = capsys.readouterr().err
+    assert "the model stays as it was. c2s train --resume" in told and "no model yet" not in told
+    assert out.read_bytes() == made
+
+
+def test_curves_on_the_terminal_have_no_values_that_are_not_known(tmp_path: Path, capsys) -> None:
+    """A fine-tuning is validated before its first step, when there is no loss yet."""
+    line = ["--data", write(tmp_path / "a.nrrd", voxels()), "--config", recipe(tmp_path, steps=4, initial="default")]
+    assert main([str(a) for a in ("train", *line, "--out", tmp_path / "m.safetensors", "--device", "cpu")]) == 0
+    told = capsys.readouterr().err
+    assert "step 0: validation" in told and "step 4: loss" in told and "nan" not in told
+
+
 def test_frames_of_one_file_are_one_scan_that_is_gone(tmp_path: Path) -> None:
     cases = [{"target": str(tmp_path / "four.nii"), "frame": n} for n in range(3)]
     with pytest.raises(UserError, match=r"four\.nii is gone; "):

@@ -133,6 +133,8 @@ def test_warnings_name_the_fix():
     few[0].shape = (3, 8, 8)
     assert "none is held back" in warned(few) and "none is held back" not in warned(good[:1])
     assert "start from a model" not in warned(few, initial="default")
+    few[0].shape = (1, 8, 8)
+    assert "Only 1 slice: too few" in warned(few)
     noisy = rows("a_T1", "b_T1")
     noisy[1].snr = 2.0
     assert "5.0-fold" in warned(noisy) and "Leave out" in warned(noisy)
