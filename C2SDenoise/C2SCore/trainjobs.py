@@ -127,7 +127,7 @@ def estimate(job: events.EstimateJob, context: Context) -> events.Done:
     with tempfile.TemporaryDirectory(prefix="C2S-estimate-") as folder:
         try:
             training.train(
-                [Case("made up", made, [made] * job.contrasts, 0.1)],
+                [Case("made up", made, [made[::-1]] * job.contrasts, 0.1)],
                 never,
                 Path(folder) / "none.safetensors",
                 device=device,

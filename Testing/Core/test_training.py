@@ -492,6 +492,7 @@ def test_a_model_without_contrasts_can_learn_to_use_them(tmp_path: Path) -> None
         (Case("nan", np.full((4, 64, 64), np.nan, dtype=np.float32)), "NaN"),
         (Case("thin", np.ones((64, 64), dtype=np.float32)), "has shape"),
         (Case("odd", _scan(), auxiliary=[np.ones((3, 64, 64), dtype=np.float32)]), "one grid"),
+        (Case("twice", _scan(), auxiliary=[_scan(1), _scan()]), "that scan itself"),
         (Case("beside", _scan(), auxiliary=[np.full((6, 64, 64), np.inf, dtype=np.float32)]), "beside beside has NaN"),
     ],
 )
