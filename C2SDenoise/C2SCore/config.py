@@ -64,7 +64,7 @@ class Noise:
 
     spectrum: str = "auto"  # "auto": estimated from each scan; "white"
     band_limited: float = 0.0  # fraction of patches that are band-limited (image and noise) at random
-    rician: float = 0.0  # fraction of patches corrupted as magnitude images, then stabilised
+    rician: float = 0.0  # of density "range": fraction of patches corrupted as magnitude images, then stabilised
     rician_weight: float = 1.0  # largest weight of their dark pixels, whose errors the inverse transform magnifies
     known: dict[str, float] = field(
         default_factory=dict
@@ -131,6 +131,9 @@ class TrainConfig:
         _check(0 <= self.weight_decay <= 100, "weight_decay", self.weight_decay, "between 0 and 100")
         for name in ("neighbour_dropout", "contrast_jitter", "lesions", "ghosts", "background", "ema"):
             _check(0 <= getattr(self, name) <= 1, name, getattr(self, name), "between 0 and 1")
+        # Only levels far above the scan's own are corrupted so: beside those of "uniform" it would change nothing.
+        far = self.noise.rician == 0 or self.levels.density == "range"
+        _check(far, "noise.rician", self.noise.rician, "0 unless levels.density is 'range'")
         _check(0 <= self.validation < 1, "validation", self.validation, "a fraction from 0 to below 1")
         _check(self.precision in ("auto", "float32"), "precision", self.precision, "'auto' or 'float32'")
 

@@ -28,7 +28,7 @@ TOOLTIPS = {
     "levels.sigma_range": "Levels of density range, as shares of the tissue signal.",
     "noise.spectrum": "auto: noise of each scan's own spectrum, right for interpolated scans. white: none of that.",
     "noise.band_limited": "Share of patches that are filtered at random, so that the model knows interpolated scans.",
-    "noise.rician": "Share of patches that are corrupted as magnitude images.",
+    "noise.rician": "Share of patches of density range that are corrupted as magnitude images.",
     "noise.rician_weight": "Largest weight of dark pixels in such patches.",
     "noise.known": "Noise that is known: pattern of the file name and sigma as a share of the signal, as JSON.",
     "neighbours": "Slices above and below that help: 0 or 1.",

@@ -666,6 +666,7 @@ def test_recipes_that_come_with_the_program_are_valid_and_survive_yaml(tmp_path:
         ({"levels": {"tau_max": 1e300}}, "at most 100"),
         ({"loss": {"alpha": 1e300}}, "between -10 and 10"),
         ({"noise": {"known": {"*": 7.0}}}, "between 0 and 1"),
+        ({"noise": {"rician": 0.5}}, r"noise\.rician is 0\.5; it must be 0 unless levels\.density is 'range'"),
     ],
 )
 def test_bad_recipes_name_value_and_rule(values: dict, says: str) -> None:
