@@ -22,6 +22,7 @@ from C2SCore.preparing import listed
 from C2SCore.runfolder import RECORD, RunFolder
 from C2SCore.scan import Scan
 from C2SCore.trainrecord import Record
+from C2SCore.writing import TEMPORARY
 
 CONVERTED = "converted-"  # and the process id: folder inside the training's own, for scans that are no arrays yet
 
@@ -41,6 +42,9 @@ def carry_out(
     with RunFolder(record.out, resume) as folder:  # a folder in use is found before its scans are read
         for left in folder.path.glob(f"{CONVERTED}*"):  # by a training that was killed
             shutil.rmtree(left, ignore_errors=True)
+        for left in folder.path.glob(f"{TEMPORARY}*"):  # by one that was killed while it wrote its state
+            with contextlib.suppress(OSError):
+                left.unlink()
         before = record.checkpoint().get("config") if resume else None
         if before is not None:  # another recipe must not be written down
             training.check_recipe(TrainConfig.from_dict(before), recipe)

@@ -15,6 +15,7 @@ from typing import Any
 
 from C2SCore.errors import UserError
 
+TEMPORARY = ".c2s-"  # begins the names under which files are written
 ATTEMPTS, WAIT = 10, 0.1  # of a renaming that Windows refuses, and the seconds between them
 
 
@@ -49,7 +50,7 @@ def atomic(path: str | Path, suffix: str = "") -> Iterator[Path]:
     """
     path = check_writable(path)
     with _folder(path.parent):
-        handle, name = tempfile.mkstemp(prefix=".c2s-", suffix=suffix, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=TEMPORARY, suffix=suffix, dir=path.parent)
         os.close(handle)
         temporary = Path(name)
         try:
@@ -79,7 +80,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     """As `atomic`, for a folder that is filled; one that is there already goes only after the new one has come."""
     with (
         _folder(folder.parent),
-        tempfile.TemporaryDirectory(prefix=".c2s-", dir=folder.parent, ignore_cleanup_errors=True) as name,
+        tempfile.TemporaryDirectory(prefix=TEMPORARY, dir=folder.parent, ignore_cleanup_errors=True) as name,
     ):
         new, old = Path(name) / "new", Path(name) / "old"
         new.mkdir()

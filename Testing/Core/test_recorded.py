@@ -160,6 +160,16 @@ def test_the_record_tells_all_and_how_it_ended(tmp_path: Path) -> None:
     assert read_card(out).anatomy == "brain" and read_card(out).trained_on == ("first",)
 
 
+def test_what_a_killed_training_was_writing_goes(tmp_path: Path) -> None:
+    target, out = write(tmp_path / "a.nrrd", voxels()), tmp_path / "m.safetensors"
+    (run_folder(out) / "converted-1").mkdir(parents=True)
+    for name in (".c2s-half.safetensors", "converted-1/0-target0.npy"):
+        (run_folder(out) / name).write_bytes(b"half")
+    carry_out(Record(out, [{"target": target}], TINY, device="cpu"), cancelled=stopping_after(12))
+    kept = {path.name for path in run_folder(out).iterdir()}
+    assert kept == {MEASURED, "preview.npy", "state.safetensors", "training.json"}
+
+
 def test_a_failure_is_written_down_and_one_without_a_state_leaves_what_was_measured(tmp_path: Path) -> None:
     good, flat = write(tmp_path / "a.nrrd", voxels()), write(tmp_path / "b.nrrd", voxels())
     sitk.WriteImage(sitk.GetImageFromArray(np.ones((4, 64, 56), np.float32)), flat)
