@@ -30,11 +30,13 @@ class Facts:
     flags: tuple[str, ...]
 
 
-def expand(paths: Sequence[str]) -> Iterator[str]:
-    """The scans that the paths name: folders are searched, a DICOM folder is one scan."""
+def expand(paths: Sequence[str], left_out: list[tuple[Path, str]]) -> Iterator[str]:
+    """The scans that the paths name: folders are searched, a DICOM folder is one scan; `left_out` as `find_scans`
+    fills it.
+    """
     for path in paths:
         if Path(path).is_dir():
-            yield from map(str, files.find_scans(path))
+            yield from map(str, files.find_scans(path, left_out))
         else:
             yield path
 

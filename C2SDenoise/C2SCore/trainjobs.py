@@ -32,7 +32,10 @@ def inspect(job: events.InspectJob, context: Context) -> events.Done:
     cache = measuring.Cache(Path(job.measured)) if job.measured else None
     refine = _levels(context)
     context.progress("Looking for scans")
-    paths = list(inspecting.expand(job.paths))
+    left_out: list[tuple[Path, str]] = []
+    paths = list(inspecting.expand(job.paths, left_out))
+    for scan, reason in left_out:
+        context.send(events.Log(f"Left out: {scan}: {reason}."))
     for number, path in enumerate(paths):
         context.check()
         context.progress("Reading scans", number, len(paths))

@@ -144,6 +144,7 @@ def test_a_folder_is_looked_through_and_what_is_broken_is_named(tmp_path):
     sitk.WriteImage(sitk.GetImageFromArray(scan()), str(tmp_path / "good.nrrd"))
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "bad.nii").write_bytes(b"no")
+    (tmp_path / "sub" / "head.mgz").write_bytes(b"")
     sitk.WriteImage(sitk.GetImageFromArray(np.full((3, 40, 40), 5, np.int16)), str(tmp_path / "sub" / "flat.nrrd"))
     job, heard = events.InspectJob("i", (str(tmp_path),), str(tmp_path)), []
     trainjobs.inspect(job, context(job, heard))
@@ -151,6 +152,8 @@ def test_a_folder_is_looked_through_and_what_is_broken_is_named(tmp_path):
     assert set(found) == {"good.nrrd", "bad.nii", "flat.nrrd"}
     assert not found["good.nrrd"].problem and Path(found["good.nrrd"].thumbnail).is_file()
     assert found["bad.nii"].problem and found["flat.nrrd"].problem
+    (log,) = (m.text for m in heard if isinstance(m, events.Log))
+    assert "head.mgz" in log and "FreeSurfer" in log
 
 
 def test_repetitions_are_held_back_together():
