@@ -159,8 +159,8 @@ def find_cases(
     """One case as in `TrainJob` for every scan, with its further contrasts; nothing is read yet.
 
     Folders are searched, those of the contrasts too; what is found in one is `optional`, and belongs to the scan of the
-    same case by its name. Raises `UserError` where a contrast has another number of scans than the targets, or names of
-    other cases.
+    same case by its name. Scans of one case are one `group`. Raises `UserError` where a contrast has another number of
+    scans than the targets, or names of other cases.
     """
     targets = _scans(paths, note)
     others = [_partners(targets, _scans(group, note), paths, group, note) for group in helping]
@@ -168,10 +168,10 @@ def find_cases(
         {
             "target": target,
             "auxiliary": [group[n][0] for group in others],
-            "group": target,
+            "group": contrasts.case_of(text),
             "optional": all(found for _, found in [(target, searched), *(group[n] for group in others)]),
         }
-        for n, (target, searched) in enumerate(targets)
+        for n, ((target, searched), text) in enumerate(zip(targets, _texts(targets, paths)))
     ]
 
 

@@ -294,6 +294,18 @@ def test_a_folder_is_searched_also_where_it_holds_dicom_files_itself(tmp_path: P
     assert [case["target"] for case in many] == [str(path) for path in files.find_scans(tmp_path / "many")]
 
 
+def test_repetitions_and_contrasts_of_one_case_are_one_group(tmp_path: Path) -> None:
+    """Else slices are held back of which another repetition is trained on."""
+    names = ("p1_T101", "p1_T102", "p1_FLAIR01", "p2_T101", "deep/p1_T101")
+    for name in names:
+        write(tmp_path / f"{name}.nrrd", voxels())
+    cases = traincommand.find_cases([str(tmp_path)], [])
+    groups = {Path(case["target"]).relative_to(tmp_path).as_posix()[:-5]: case["group"] for case in cases}
+    assert groups == {name: "deep_p1" if "deep" in name else name[:2] for name in names}
+    (alone,) = traincommand.find_cases([str(tmp_path / "p1_T101.nrrd")], [])
+    assert alone["group"] == "p1"
+
+
 def test_contrasts_of_a_folder_are_put_together_by_name(tmp_path: Path, capsys) -> None:
     """Nothing is read, so that empty files do."""
 
