@@ -178,6 +178,8 @@ class _Run:
         self.cases = cases
         self.kept = saved is not None  # the state on the disk is this one
         self.scans = [[case.name, marks(case)] for case in cases]
+        # Its own held-back slices were others: those of today it may have learnt from.
+        self.seen_before = 0 if initial is None else len({case.name for case in cases} & set(initial.card.trained_on))
         if saved is not None:
             self.restore(*saved)
 
@@ -340,6 +342,7 @@ class _Run:
             "network": self.denoiser.size,
             "config": self.config.to_dict(),
             "scans": self.scans,
+            "seen_before": self.seen_before,
         }
         save_state(path, groups, facts)
         self.kept = True
@@ -359,12 +362,14 @@ class _Run:
         self.best_value = math.inf if facts["best_value"] is None else facts["best_value"]
         self.best_step, self.losses = facts["best_step"], list(facts.get("losses", []))
         self.judged = tuple(facts.get("judged", (0, 0.0)))
+        self.seen_before = facts.get("seen_before", 0)
 
     def final_card(self) -> Card:
         quality = dict(self.card.quality) | {
             "validation": self.best_value,
             "best_step": self.best_step,
             "steps": self.step,
+            "seen_before": self.seen_before,
         }
         return dataclasses.replace(
             self.card, quality=quality | {"minutes": round(self.elapsed / 60, 2), "device": self.device.type}

@@ -97,7 +97,8 @@ def write(
         for (case, k), image in zip(shown, contender.images):
             plane = np.asarray(cases[case].target[k : k + 1], np.float32)
             contender.checks.append(quality.residual_checks(plane, image[None], float(cases[case].sigmas[k])))
-    numbers = _numbers(contenders[0], contenders[1] if other is not None else None, bool(held))
+    before = bool(own.card.quality.get("seen_before"))
+    numbers = _numbers(contenders[0], contenders[1] if other is not None else None, bool(held), before)
     text = _page(path, own, cases, history, shown, contenders, notes, numbers)
     write_text(out, text)
     return numbers
@@ -153,10 +154,12 @@ def _bm3d(
     return made
 
 
-def _numbers(own: _Contender, rival: _Contender | None, held: bool) -> dict[str, Any]:
+def _numbers(own: _Contender, rival: _Contender | None, held: bool, before: bool = False) -> dict[str, Any]:
     """What the user is told at once; the sentence is honest about who is better, and about what was looked at."""
     numbers: dict[str, Any] = {"score": own.score, "snr_gain_db": own.mean("snr_gain_db"), "held_back": held}
     where = "on slices that it was not trained on" if held else "on its own slices (too few to hold any back)"
+    if held and before:
+        where = "on slices held back, which the model that it began with may have learnt from"
     left = f"It leaves {_percent(own.left)} of the noise variance in tissue, {where}"
     if rival is None:
         return numbers | {"sentence": f"{left}."}

@@ -14,9 +14,11 @@ import SimpleITK as sitk
 import torch
 
 from C2SCore import events, inspecting, model, picture, trainjobs, trainreport, webpage
+from C2SCore.card import read_card
 from C2SCore.config import TrainConfig
 from C2SCore.patches import Case, hold_back
 from C2SCore.scoring import FEWEST, PATCHES, noise_left, noise_left_by
+from C2SCore.training import train
 from C2SCore.worker import Context, Orders
 
 QUALITY = ("steps", "minutes", "device", "best_step")
@@ -186,6 +188,23 @@ def test_a_model_is_called_better_only_by_a_clear_margin(gain, says):
     assert says in sentence and f"leaves {100 * own.score:.1f} %" in sentence
     own.left = rival.left - 0.02 + 0.2 * np.resize([1.0, -1.0], 32)  # a gain on average, by chance
     assert "no clear difference" in trainreport._numbers(own, rival, True)["sentence"]
+
+
+def test_the_score_of_a_model_begun_with_one_that_knew_the_scans_says_so(tmp_path):
+    recipe = TrainConfig(steps=2, patch=32)
+
+    def seen_before(name: str, seeds: dict[str, int], recipe: TrainConfig, **more: bool) -> int:
+        cases = [Case(scan_name, scan(seed=seed)) for scan_name, seed in seeds.items()]
+        return read_card(train(cases, recipe, tmp_path / name, device="cpu", **more)).quality["seen_before"]
+
+    assert seen_before("a.safetensors", {"s": 0}, recipe) == 0
+    recipe = recipe.replace(initial=str(tmp_path / "a.safetensors"))
+    assert seen_before("b.safetensors", {"s": 0, "t": 1}, recipe) == 1
+    assert seen_before("b.safetensors", {"s": 0, "t": 1}, recipe.replace(steps=3), resume=True) == 1
+    assert seen_before("c.safetensors", {"u": 2}, recipe) == 0
+    own = trainreport._Contender("b", np.ones(4), checks=[{"snr_gain_db": 8.0}])
+    said = [trainreport._numbers(own, None, held, before=True)["sentence"] for held in (True, False)]
+    assert "may have learnt from" in said[0] and "on its own slices" in said[1]
 
 
 def test_words_of_others_are_escaped_in_the_report():
