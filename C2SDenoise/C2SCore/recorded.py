@@ -82,7 +82,8 @@ def carry_out(
                 )
         except BaseException as error:
             if begun:
-                _ended(record, "stopped" if isinstance(error, Cancelled) else "failed", str(error))
+                stopped = isinstance(error, (Cancelled, KeyboardInterrupt))
+                _ended(record, "stopped" if stopped else "failed", str(error))
             raise
         _ended(record, "stopped" if cancelled() else "done")
     return path

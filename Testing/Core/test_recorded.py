@@ -170,6 +170,18 @@ def test_what_a_killed_training_was_writing_goes(tmp_path: Path) -> None:
     assert kept == {MEASURED, "preview.npy", "state.safetensors", "training.json"}
 
 
+def test_a_second_ctrl_c_is_no_failure(tmp_path: Path) -> None:
+    target, out = write(tmp_path / "a.nrrd", voxels()), tmp_path / "m.safetensors"
+
+    def emit(message: events.Message) -> None:
+        if isinstance(message, events.Curve) and message.step >= 8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(Record(out, [{"target": target}], TINY, device="cpu"), emit=emit)
+    assert Record.load(out).state == "stopped" and Record.load(out).resumable
+
+
 def test_a_failure_is_written_down_and_one_without_a_state_leaves_what_was_measured(tmp_path: Path) -> None:
     good, flat = write(tmp_path / "a.nrrd", voxels()), write(tmp_path / "b.nrrd", voxels())
     sitk.WriteImage(sitk.GetImageFromArray(np.ones((4, 64, 56), np.float32)), flat)
