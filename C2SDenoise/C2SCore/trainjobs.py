@@ -9,7 +9,7 @@ import dataclasses
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from C2SCore import events
 from C2SCore.errors import Cancelled, UserError
@@ -84,7 +84,7 @@ def train(job: events.TrainJob, context: Context) -> events.Done:
     from C2SCore.trainrecord import Record
 
     base = config.preset(job.preset) if job.preset else config.TrainConfig()
-    recipe = config.TrainConfig.from_dict({**base.to_dict(), **job.config})
+    recipe = config.TrainConfig.from_dict(_over(base.to_dict(), job.config))
     if job.initial:
         recipe = recorded.starting_from(recipe, job.initial)
     record = Record(Path(job.out).absolute(), list(job.cases), recipe.to_dict(), dict(job.card), job.device)
@@ -96,6 +96,15 @@ def train(job: events.TrainJob, context: Context) -> events.Done:
 
     path = recorded.carry_out(record, job.resume, emit, context.cancelled, context.paused)
     return events.Done(job.job, {"model": str(path)})
+
+
+def _over(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """The settings of `base` with the changes; what a group does not name stays."""
+    found = dict(base)
+    for name, value in changes.items():
+        old = found.get(name)
+        found[name] = old | value if isinstance(old, dict) and isinstance(value, dict) else value
+    return found
 
 
 def _of(job: str, message: events.Message) -> events.Message:

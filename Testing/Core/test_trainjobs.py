@@ -13,9 +13,9 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from C2SCore import events, inspecting, model, picture, trainjobs, trainreport, webpage
+from C2SCore import events, inspecting, model, picture, recorded, trainjobs, trainreport, webpage
 from C2SCore.card import read_card
-from C2SCore.config import TrainConfig
+from C2SCore.config import TrainConfig, preset
 from C2SCore.patches import Case, hold_back
 from C2SCore.scoring import FEWEST, PATCHES, noise_left, noise_left_by
 from C2SCore.training import train
@@ -156,6 +156,17 @@ def test_a_folder_is_looked_through_and_what_is_broken_is_named(tmp_path):
     assert found["bad.nii"].problem and found["flat.nrrd"].problem
     (log,) = (m.text for m in heard if isinstance(m, events.Log))
     assert "head.mgz" in log and "FreeSurfer" in log
+
+
+def test_a_setting_over_a_preset_leaves_the_rest_of_its_group(tmp_path, monkeypatch):
+    orders: list[dict] = []
+    monkeypatch.setattr(recorded, "carry_out", lambda record, *more: orders.append(record.config))
+    changes = {"loss": {"sigma_target": 0.1}, "steps": 7}
+    job = events.TrainJob("t", str(tmp_path / "m.safetensors"), (), "paper", changes, device="cpu")
+    trainjobs.train(job, context(job))
+    wanted = preset("paper").to_dict()
+    wanted["loss"]["sigma_target"], wanted["steps"] = 0.1, 7
+    assert orders == [wanted]
 
 
 def test_repetitions_are_held_back_together():
