@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from C2SCore import card, cardedit, config, contrasts, events, files, recorded
+from C2SCore import card, cardedit, config, contrasts, events, files, images, recorded
 from C2SCore.config import TrainConfig
 from C2SCore.errors import Cancelled, UserError
 from C2SCore.guidance import counted
@@ -144,6 +144,7 @@ def model_path(name: str) -> Path:
         raise UserError(
             f"The model is {name!r}; it must be a name or a file. Add a name, as in models/mine.safetensors."
         )
+    images.check_name(path.name)  # the card, which is written at the end, holds it
     if path.suffix == ".safetensors":
         return path
     if path.name != name:

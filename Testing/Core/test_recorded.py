@@ -450,6 +450,9 @@ def test_a_scan_whose_name_is_not_in_utf8_is_left_out(tmp_path: Path, capsys) ->
     line = ["--config", recipe(tmp_path, steps=4), "--out", out, "--data"]
     assert c2s(*line, odd) == 2
     assert "is not a name in UTF-8" in capsys.readouterr().err and not run_folder(out).exists()
+    odd = tmp_path / os.fsdecode(b"\xff.safetensors")  # of the model: found before the training, not after it
+    assert c2s(*line[:2], "--data", data, "--out", odd) == 2
+    assert "is not a name in UTF-8" in capsys.readouterr().err and not run_folder(odd).exists()
     assert c2s(*line, data) == 0
     assert "Left out" in capsys.readouterr().err and read_card(out).trained_on == ("good",)
 
