@@ -90,10 +90,15 @@ def train(
         prepared(cases)
         for warning in guidance.warnings([_seen(case) for case in cases], config.to_dict()) if saved is None else ():
             emit(Log(warning))
-        run = _Run(cases, config, target, initial, drafted(card or {}, cases, config, out), saved)
-        if saved is not None and run.fraction() >= 1:
-            emit(Log(_complete(run, out)))
-        run.loop(claimed, emit, cancelled, paused)
+        try:
+            run = _Run(cases, config, target, initial, drafted(card or {}, cases, config, out), saved)
+            if saved is not None and run.fraction() >= 1:
+                emit(Log(_complete(run, out)))
+            run.loop(claimed, emit, cancelled, paused)
+        except (RuntimeError, MemoryError) as error:
+            if out_of_memory(error):
+                raise UserError(_too_large(target, config)) from error
+            raise
         left = "only writes the model" if run.fraction() >= 1 else "goes on, and writes the model at its end"
         advice = f"Free some space and resume the training (--resume): what it has learnt is kept, and it {left}."
         return save(out, run.denoiser, run.final_card(), run.best, advice)
@@ -211,12 +216,7 @@ class _Run:
                             self.store(folder.state)
                         raise Cancelled
                     break
-                try:
-                    self.advance(*feeder.get(self.step))
-                except (RuntimeError, MemoryError) as error:
-                    if out_of_memory(error):
-                        raise UserError(_too_large(self.device, config)) from error
-                    raise
+                self.advance(*feeder.get(self.step))
                 now = time.monotonic()
                 self.elapsed, clock = self.elapsed + now - clock, now
                 ended = self.fraction() >= 1

@@ -249,6 +249,18 @@ def test_memory_that_ends_is_said_with_the_way_out_and_the_training_can_go_on(
     assert all(torch.equal(value, _weights(whole)[name]) for name, value in _weights(out).items())
 
 
+@pytest.mark.parametrize("step", ["validation_set", "recipe_loss"])
+def test_memory_that_ends_at_the_slices_held_back_is_said_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def hungry(*given: Any) -> None:
+        raise MemoryError("Unable to allocate 6.00 GiB")
+
+    monkeypatch.setattr(training, step, hungry)
+    with pytest.raises(UserError, match="4 patches of 32 pixels"):
+        train(_cases(), TINY, tmp_path / "m.safetensors")
+
+
 def test_resuming_what_is_complete_says_so(tmp_path: Path) -> None:
     out, logs = tmp_path / "m.safetensors", []
     train(_cases(), TINY, out)
