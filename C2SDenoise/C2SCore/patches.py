@@ -69,11 +69,6 @@ class Case:
                     f"A contrast beside {self.name} has shape {np.shape(other)}, the scan "
                     f"{volume.shape}; they must be on one grid. Resample it."
                 )
-            if np.array_equal(other, volume):
-                raise UserError(
-                    f"A contrast beside {self.name} is that scan itself, whose noise the model would learn to copy; it "
-                    "must be an image of its own. Give another, or none."
-                )
         for what, voxels in ((self.name, volume), *((f"A contrast beside {self.name}", v) for v in self.auxiliary)):
             if not np.isfinite(voxels).all():
                 raise UserError(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from C2SCore.config import TrainConfig
 from C2SCore.device import choose_device
 from C2SCore.errors import Cancelled, UserError
@@ -33,6 +35,7 @@ def prepare(
         if cancelled():
             raise Cancelled
         try:
+            _check_contrasts(case)
             case.prepare(config.noise.spectrum, config.noise.known, cache, refine)
             usable.append(case)
         except UserError as error:
@@ -45,6 +48,15 @@ def prepare(
     if not usable:
         raise UserError("Nothing can be learnt from any of the scans. The log says why; add others.")
     return usable
+
+
+def _check_contrasts(case: Case) -> None:
+    """Raises `UserError` for a scan that is to help itself."""
+    if any(np.array_equal(other, case.target) for other in case.auxiliary):
+        raise UserError(
+            f"A contrast beside {case.name} is that scan itself, whose noise the model would learn to copy; it must be "
+            "an image of its own. Give another, or none."
+        )
 
 
 def listed(problems: Sequence[str], most: int = 5) -> str:

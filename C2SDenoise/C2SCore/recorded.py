@@ -188,6 +188,10 @@ class Cases:
             if wanted >= len(frames):
                 raise UserError(f"{target} has {len(frames)} frames, and number {wanted + 1} is needed. Put it back.")
             frames = [frames[wanted]]
+        constant = [f.name for f in frames if f.voxels.min() == f.voxels.max()]
+        if len(frames) > len(constant) > 0:  # as where an acquisition broke off
+            self._emit(Log(f"Left out: {', '.join(constant)}, of which every voxel is the same."))
+            frames = [f for f in frames if f.name not in constant]
         for frame in frames:
             scan.check(frame)
         messages: list[str] = []

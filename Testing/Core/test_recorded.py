@@ -108,6 +108,15 @@ def test_scans_are_converted_once_onto_one_grid_and_cleared_away(tmp_path: Path,
     assert not (tmp_path / "run").exists()
 
 
+def test_a_constant_frame_is_left_out(tmp_path: Path) -> None:
+    frames = [sitk.GetImageFromArray(v) for v in (voxels(0), 0 * voxels(0), voxels(1))]
+    sitk.WriteImage(sitk.JoinSeries(frames), str(tmp_path / "four.nii"))
+    said: list[Any] = []
+    with Cases(tmp_path / "run", [{"target": str(tmp_path / "four.nii")}], said.append) as cases:
+        assert [case.name for case in cases] == ["four_1", "four_3"]
+    assert any(isinstance(m, events.Log) and "Left out: four_2" in m.text for m in said)
+
+
 def test_a_cancelled_conversion_leaves_nothing(tmp_path: Path) -> None:
     facts = [{"target": write(tmp_path / "in" / f"{n}.nrrd", voxels(n))} for n in range(3)]
     with pytest.raises(Cancelled), Cases(tmp_path / "run", facts, cancelled=stopping_after(2)):
