@@ -144,14 +144,15 @@ def _look(
     # Not the model that was chosen: it may have learnt little, and its training was told what the bundled one sees.
     observer = bundled(passes.device)
     found = measure(voxels, given, options.noise, observer)
-    if given is None and found.sigma > options.sigma_limit:
-        warnings.append("The difference from the frames before and after shows less noise: its level is used.")
+    bounded = given is None and found.sigma > options.sigma_limit
+    if bounded:
         found = found.lowered(options.sigma_limit)
     numbers: dict[str, Any] = {
         "sigma": found.sigma,
         "signal": found.signal,
         "snr": found.signal / found.sigma if found.sigma > 0 else None,
         "sigma_given": given is not None,
+        "sigma_bounded": bounded,  # by the frames before and after
         "band_limited": not found.spectrum.white,
         "slices": len(voxels),
         "axes": 3 if options.isotropic else 1,  # along which slices were taken

@@ -129,9 +129,9 @@ def test_frames_of_a_series_bound_the_level_and_a_constant_one_comes_back(caller
     limit = frame_limit(source, [np.load(b)])
     assert 20 < limit < 45
     first, _ = end(caller, dataclasses.replace(order, beside=(b,)))
-    assert first.numbers["sigma"] == pytest.approx(limit) and "before and after" in first.warnings[0]
+    assert first.numbers["sigma"] == pytest.approx(limit) and first.numbers["sigma_bounded"]
     none, _ = end(caller, order)
-    assert none.numbers["sigma"] == pytest.approx(50, rel=0.1) and not none.warnings
+    assert none.numbers["sigma"] == pytest.approx(50, rel=0.1) and not none.numbers["sigma_bounded"]
     constant, _ = end(caller, dataclasses.replace(order, source=flat, uncertainty=str(tmp_path / "u.npy")))
     assert constant.numbers["verdict"] == "clean" and np.array_equal(np.load(out), np.load(flat))
     assert not np.load(tmp_path / "u.npy").any()
