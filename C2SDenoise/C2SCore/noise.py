@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from copy import copy
+from itertools import pairwise
 
 import numpy as np
 
@@ -119,21 +120,25 @@ def pair_sigma(first: np.ndarray, second: np.ndarray) -> float:
     """sigma from two repetitions (K, J, I) of one scan: gain and offset are matched per slice, then std(difference) /
     sqrt(2) in the foreground.
     """
-    mask = foreground((first + second) / 2)
+    return _matched_sigma(first, second, foreground((first + second) / 2))
+
+
+def _matched_sigma(first: np.ndarray, second: np.ndarray, mask: np.ndarray) -> float:
     differences = []
-    for a, b, m in zip(first.astype(np.float64), second.astype(np.float64), mask):
+    for a, b, m in zip(first, second, mask):
         if m.sum() < 50:
             continue
+        a, b = a[m].astype(np.float64), b[m].astype(np.float64)
         # Matching the moments and not regressing: noise in the regressor would bias the gain.
-        gain = a[m].std() / max(b[m].std(), 1e-30)
-        d = a[m] - gain * (b[m] - b[m].mean()) - a[m].mean()
+        d = a - a.std() / max(b.std(), 1e-30) * (b - b.mean()) - a.mean()
         differences.append(1.4826 * np.median(np.abs(d - np.median(d))) / np.sqrt(2))
     return float(np.median(differences)) if differences else 0.0
 
 
 def frame_limits(frames: Sequence[np.ndarray]) -> list[float]:
     """`frame_limit` of each frame of a series."""
-    return [frame_limit(f, [*frames[max(n - 1, 0) : n], *frames[n + 1 : n + 2]]) for n, f in enumerate(frames)]
+    found = [_pair_limit(a, b) for a, b in pairwise(frames)]
+    return [_largest(found[max(n - 1, 0) : n + 1]) for n in range(len(frames))]
 
 
 def frame_limit(frame: np.ndarray, beside: Sequence[np.ndarray]) -> float:
@@ -143,10 +148,22 @@ def frame_limit(frame: np.ndarray, beside: Sequence[np.ndarray]) -> float:
     counts, since matching a strong frame to a weak one shrinks its noise; and so it does of two pairs, since the noise
     of a neighbour may be weaker, as where it was averaged more often.
     """
-    few = slice(None, None, -(-len(frame) // PAIR_SLICES))
-    pairs = [(frame[few], other[few]) for other in beside if other.shape == frame.shape]
-    found = [(pair_sigma(a, b), pair_sigma(b, a)) for a, b in pairs]
-    return max((max(both) for both in found if min(both) > 0), default=math.inf)  # 0: a copy, or constant
+    return _largest([_pair_limit(frame, other) for other in beside])
+
+
+def _largest(limits: Sequence[float]) -> float:
+    return max((limit for limit in limits if limit > 0), default=math.inf)
+
+
+def _pair_limit(first: np.ndarray, second: np.ndarray) -> float:
+    """The larger level of either direction; 0 where they tell nothing, as a copy, or a constant frame."""
+    if first.shape != second.shape:
+        return 0.0
+    few = slice(None, None, -(-len(first) // PAIR_SLICES))
+    first, second = first[few], second[few]
+    mask = foreground((first + second) / 2)
+    found = _matched_sigma(first, second, mask), _matched_sigma(second, first, mask)
+    return max(found) if min(found) > 0 else 0.0
 
 
 def is_magnitude(volume: np.ndarray, empty: EmptySpace, sigma: float) -> bool:

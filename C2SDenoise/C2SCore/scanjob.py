@@ -140,8 +140,7 @@ def run(job: ScanJob, progress: Progress | None = None, cancelled: Callable[[], 
         uncertainty=bool(job.uncertainty),
         isotropic=spacing.isotropic(frames[0].spacing, frames[0].voxels.shape),
     )
-    known = iter(noise.frame_limits([f.voxels for f, empty in zip(frames, constant) if not empty]))
-    limits = [math.inf if empty else next(known) for empty in constant]
+    limits = noise.frame_limits([f.voxels for f in frames]) if job.sigma == "auto" else [math.inf] * len(frames)
     progress("read", 1, 1)
     from C2SCore.modelcache import load_kept
 
