@@ -284,7 +284,6 @@ class Panel:
             return
         self._watch.stop()
         self._evidence.stop()
-        self._denoised = key_of(p.inputVolume)
         self.run = self.logic.denoise(
             p.inputVolume,
             p.outputVolume,
@@ -302,6 +301,7 @@ class Panel:
             onProgress=self._show_progress,
             onEnd=self._ended,
         )
+        self._denoised = key_of(p.inputVolume)
 
     def _show_progress(self, run: Run) -> None:
         bar = self.ui.progressBar
@@ -391,7 +391,7 @@ class Panel:
             self._prepare_evaluation(p)
             if self._parameters is not p or p.referenceVolume is None:  # events were handled meanwhile
                 return
-            reference = volumes.resampled(p.referenceVolume, p.resultSource)
+            reference = volumes.resampled(p.referenceVolume, p.resultVolume)  # it lies where its frame lies
         kept = self.refinement if self.refinement and self.refinement.output == p.resultVolume.GetID() else None
         sigma = kept.levels if kept and kept.levels is not None else float(facts.get("Sigma", 0))
         self._evidence.start(source, p.resultVolume, float(facts.get("Detail", 0)), sigma, reference)

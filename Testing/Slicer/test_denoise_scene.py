@@ -249,6 +249,10 @@ def test_a_frame_that_is_left_during_the_run_gives_its_place_to_the_result(bench
     settle(bench, widget)
     label = widget.ui.measuredLabel.text  # what was found in the run is of the other frame
     assert "σ = " in label and f"σ = {run.result.numbers['sigma']:.4g}" not in label
+    reference = add_volume("clean", phantom(sigma=0), volumes.matrix_of(run.result.volume))
+    widget.ui.referenceSelector.setCurrentNode(reference)  # which lies there, too
+    settle(bench, widget)
+    assert json.loads(widget._parameterNode.evidence)["psnr_before"] > 15
 
 
 def test_a_time_series_is_denoised_again_into_the_same_volume(bench):
