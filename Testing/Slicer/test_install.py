@@ -290,6 +290,7 @@ def test_what_the_user_does_during_an_installation(bench, monkeypatch):
     world.meanwhile = lambda: slicer.mrmlScene.Clear(0)
     bench.click(widget.ui.applyButton)
     assert widget.panel.run is None  # none was started, and that of the scene before is forgotten
+    assert "NoneType" not in widget.ui.statusLabel.text
     assert widget.ui.applyButton.text == "Apply"
 
 
