@@ -223,10 +223,9 @@ def _holds(record: Record) -> bool:
 def _keep_results(jobs: Sequence[ScanJob], before: dict[str, Record]) -> None:
     """Raises `UserError` where what a job writes would replace what was written of another scan."""
     owners = {resolved(path): old for old in before.values() for path in old.outputs()}
-    planned = {path: job for job in jobs for path in job.outputs()}
-    for path, by in planned.items():
+    for path, by in ((path, job) for job in jobs for path in job.outputs()):
         old = owners.get(resolved(path))
-        if old and Path(path).exists() and resolved_scan(Path(old.scan)) != resolved_scan(Path(by.scan)):
+        if old and Path(path).exists() and resolved_scan(old.scan) != resolved_scan(by.scan):
             raise UserError(
                 f"{path} was made of {old.scan}, and {by.scan} would be written there, too; names must differ. "
                 "Choose another output folder, or give the folder above both at once; if the scan was only moved, "

@@ -183,8 +183,8 @@ def batch(options: argparse.Namespace) -> int:
         _print_json([dataclasses.asdict(r) for r in records])
     else:
         total = len(records) - len(left_out)
-        others = f", {len(left_out) + len(passed)} left out" if left_out or passed else ""
-        others = (f", {len(failed)} failed" if failed else "") + others
+        counts = ((len(failed), FAILED), (len(left_out) + len(passed), LEFT_OUT))
+        others = "".join(f", {count} {state}" for count, state in counts if count)
         print(f"{total - len(failed)} of {total} scans denoised{others}; record: {Path(options.output, 'batch.html')}")
     if options.quiet:
         for record in failed:

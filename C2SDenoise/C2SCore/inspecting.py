@@ -53,7 +53,7 @@ def look(
     Raises `UserError` for a scan that cannot be read, or from which nothing can be learnt.
     """
     frames = [_array(path)] if path.endswith(".npy") else files.read(path)
-    first = frames[0]
+    first = next((frame for frame in frames if not scan.is_constant(frame)), frames[0])  # as a training leaves them out
     scan.check(first)
     voxels = np.moveaxis(first.voxels, spacing.slice_axis(first.spacing, first.voxels.shape), 0)
     measuring.check_values(first.name, voxels)

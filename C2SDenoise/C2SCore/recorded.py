@@ -182,16 +182,18 @@ class Cases:
             return [(name or Path(target).stem, voxels)], helpers, bool(facts.get("isotropic"))
         if self._last[0] != target:  # cases of one file follow one another: it is read once for all
             self._last = (target, files.read(target))
-        frames = self._last[1]
+        frames = series = self._last[1]
         if "frame" in facts:
             wanted = int(facts["frame"])
             if wanted >= len(frames):
                 raise UserError(f"{target} has {len(frames)} frames, and number {wanted + 1} is needed. Put it back.")
             frames = [frames[wanted]]
-        constant = [f.name for f in frames if f.voxels.min() == f.voxels.max()]
-        if len(frames) > len(constant) > 0:  # as where an acquisition broke off
+        constant = [f.name for f in frames if scan.is_constant(f)]
+        if constant and not all(map(scan.is_constant, series)):
             self._emit(Log(f"Left out: {', '.join(constant)}, of which every voxel is the same."))
             frames = [f for f in frames if f.name not in constant]
+        if not frames:
+            return [], [], False
         for frame in frames:
             scan.check(frame)
         messages: list[str] = []

@@ -116,6 +116,11 @@ def check_range(low: float, high: float, name: str) -> None:
         )
 
 
+def is_constant(scan: Scan) -> bool:
+    """Whether every voxel is the same, as in a frame of a series whose acquisition broke off."""
+    return bool(scan.voxels.min() == scan.voxels.max())
+
+
 def check(scan: Scan) -> None:
     """Raises `UserError` where a scan cannot be denoised or learned from: NaN, infinite or constant voxels."""
     low, high = float(scan.voxels.min()), float(scan.voxels.max())

@@ -198,8 +198,8 @@ class _Frame:
 
 
 def _constant(frames: Sequence[Scan], messages: list[str]) -> list[bool]:
-    """Which frames of several have one value everywhere, as where an acquisition broke off: there is nothing to do."""
-    found = [len(frames) > 1 and bool(f.voxels.min() == f.voxels.max()) for f in frames]
+    """Which frames of several have one value everywhere: there is nothing to do."""
+    found = [len(frames) > 1 and scan.is_constant(frame) for frame in frames]
     if all(found):
         return [False] * len(frames)  # the first is refused
     if any(found):

@@ -18,7 +18,19 @@ import SimpleITK as sitk
 import torch
 from test_dicom import write_slice
 
-from C2SCore import config, events, files, measuring, model, recorded, runlock, state, traincommand, trainjobs
+from C2SCore import (
+    config,
+    events,
+    files,
+    inspecting,
+    measuring,
+    model,
+    recorded,
+    runlock,
+    state,
+    traincommand,
+    trainjobs,
+)
 from C2SCore.card import read_card
 from C2SCore.cli import main
 from C2SCore.errors import Cancelled, UserError
@@ -108,13 +120,17 @@ def test_scans_are_converted_once_onto_one_grid_and_cleared_away(tmp_path: Path,
     assert not (tmp_path / "run").exists()
 
 
-def test_a_constant_frame_is_left_out(tmp_path: Path) -> None:
-    frames = [sitk.GetImageFromArray(v) for v in (voxels(0), 0 * voxels(0), voxels(1))]
+@pytest.mark.parametrize("named", [[{}], [{"frame": n} for n in range(3)]])
+def test_a_constant_frame_is_left_out(named: list[dict[str, Any]], tmp_path: Path) -> None:
+    """As where an acquisition broke off; C2S Train names each frame."""
+    frames = [sitk.GetImageFromArray(v) for v in (0 * voxels(0), voxels(0), voxels(1))]
     sitk.WriteImage(sitk.JoinSeries(frames), str(tmp_path / "four.nii"))
     said: list[Any] = []
-    with Cases(tmp_path / "run", [{"target": str(tmp_path / "four.nii")}], said.append) as cases:
-        assert [case.name for case in cases] == ["four_1", "four_3"]
-    assert any(isinstance(m, events.Log) and "Left out: four_2" in m.text for m in said)
+    facts = [{"target": str(tmp_path / "four.nii")} | frame for frame in named]
+    with Cases(tmp_path / "run", facts, said.append) as cases:
+        assert [case.name for case in cases] == ["four_2", "four_3"]
+    assert any(isinstance(m, events.Log) and "Left out: four_1" in m.text for m in said)
+    assert inspecting.look(str(tmp_path / "four.nii")).frames == 3
 
 
 def test_a_cancelled_conversion_leaves_nothing(tmp_path: Path) -> None:
