@@ -245,10 +245,8 @@ def _is_ours(path: Path) -> bool:
         return True
     if not path.is_file() or not is_dicom(path):
         return False
-    return (
-        enhanced.need_pydicom("To write DICOM").filereader.read_file_meta_info(path).get("ImplementationVersionName")
-        == IMPLEMENTATION
-    )
+    head = enhanced.need_pydicom("To write DICOM").filereader.read_file_meta_info(path)
+    return head.get("ImplementationVersionName") == IMPLEMENTATION
 
 
 def _item(**values: Any) -> Dataset:

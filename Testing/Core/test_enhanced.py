@@ -411,7 +411,7 @@ def test_denoise_and_batch_from_enhanced_to_enhanced(two_echoes, model_file, tmp
         assert parts[1].voxels.std() > 10
     batch = ["batch", str(two_echoes.parent), "-o", str(tmp_path / "many"), *common]
     assert main(batch) == 0
-    (result,) = (tmp_path / "many").glob("*/")
+    (result,) = (path for path in (tmp_path / "many").iterdir() if path.is_dir())
     assert np.array_equal(files.read(result)[1].voxels, denoised[1].voxels)
     assert main([*batch, "--resume"]) == 0
     assert {row["state"] for row in json.loads((tmp_path / "many" / "batch.json").read_text())} == {"skipped"}
