@@ -95,7 +95,9 @@ class Run:
         """Teach a copy of the model this scan, then go on with it."""
         # The recipe for few scans; the time is the budget, whatever number of steps fits into it.
         config = {"minutes": float(self.request.adapt_minutes), "steps": 10_000_000}
-        case = {"name": self._source_name, "target": self._path("source0"), "auxiliary": list(self._auxiliary)}
+        # From a constant frame, as where an acquisition broke off, nothing can be learnt.
+        frame = next((n for n, array in enumerate(self._arrays) if array.min() != array.max()), 0)
+        case = {"name": self._source_name, "target": self._path(f"source{frame}"), "auxiliary": list(self._auxiliary)}
         case |= {"slices": volumes.slice_axis(self._source()), "isotropic": volumes.isotropic(self._source())}
         if self.request.sigma != "auto":
             case["sigma"] = float(self.request.sigma)

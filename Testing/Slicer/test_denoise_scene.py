@@ -13,6 +13,7 @@ import slicer
 from scenes import MODULE, OBLIQUE, add_volume, apply, open_panel, phantom, scalar_volumes, settle
 
 from C2SCore import events
+from C2SCore.errors import UserError
 from C2SCore.noise import frame_limits
 from C2SSlicer import sequences, volumes
 
@@ -296,6 +297,16 @@ def test_frames_bound_the_level_and_one_that_is_constant_comes_back(bench, monke
     for ending, limit in list(zip(run._endings, frame_limits(sources)))[1:]:
         assert limit == pytest.approx(15, rel=0.2) and ending.numbers["sigma"] <= 1.0001 * limit
     assert run.result.numbers["verdict"] != "clean" and any("constant" in text for text in run.result.warnings)
+
+
+def test_the_model_is_adapted_to_a_frame_that_is_not_constant(bench, monkeypatch):
+    def order(job, out, cases, *more, **options):
+        raise UserError(Path(cases[0]["target"]).stem)
+
+    monkeypatch.setattr(events, "TrainJob", order)
+    logic, source = open_panel(bench).logic, series(broken=0)[2]
+    run = logic.denoise(source, model="tiny", sigma=15.0, allFrames=True, adaptMinutes=1, wait=False).wait(30)
+    assert run.failure.message == "source1"
 
 
 def test_the_words_of_a_time_series_are_those_of_its_worst_frame():
