@@ -44,7 +44,8 @@ class Inspection:
         self._tasks: list[job.Task] = []
         self._reading: job.Task | None = None  # that of a folder
         self._waiting = 0
-        self._queued: set[str] = set()  # volumes that wait for their turn, or are being read
+        # Volumes that wait for their turn, or are being read; the mark tells a turn that was given up from a new one.
+        self._queued: dict[str, object] = {}
         self._saving: dict[str, Pieces] = {}  # those that are being written for the worker
 
     @property
@@ -70,41 +71,48 @@ class Inspection:
     def nodes(self, identifiers: Sequence[str]) -> None:
         """Volumes of the scene, each written to a temporary file first, one at each turn of the event loop."""
         for identifier in [i for i in identifiers if i not in self._queued]:
-            self._queued.add(identifier)
+            mark = self._queued[identifier] = object()
             self._waiting += 1
-            self._worker.defer(lambda identifier=identifier: self._node(identifier))
+            self._worker.defer(lambda identifier=identifier, mark=mark: self._node(identifier, mark))
 
-    def _node(self, identifier: str) -> None:
+    def _node(self, identifier: str, mark: object) -> None:
         node = slicer.mrmlScene.GetNodeByID(identifier)
-        if node is None or identifier not in self._queued:
-            self._given_up(identifier)
+        if node is None or self._queued.get(identifier) is not mark:
+            self._given_up(identifier, mark)
             return
         name, path = node.GetName(), Path(self._place()) / f"{identifier}.npy"
 
         def row(found: events.Inspected) -> Row:
-            self._queued.discard(identifier)
+            self._leave(identifier, mark)
             path.unlink(missing_ok=True)
             return scans.row_of(found, node=identifier, name=name)
 
         def saved() -> None:
             del self._saving[identifier]
             self._waiting -= 1
-            self._submit(str(path), row, identifier)
+            self._submit(str(path), row, identifier, mark)
 
         def failed(error: Exception) -> None:
             del self._saving[identifier]
             self._on_row(Row(name, node=identifier, problem=str(error), included=False))
-            self._given_up(identifier)
+            self._given_up(identifier, mark)
 
         self._saving[identifier] = Pieces(self._worker, handover.save(node, path), saved, failed)
 
-    def _given_up(self, identifier: str) -> None:
+    def _leave(self, identifier: str, mark: object) -> None:
+        """Its turn has ended, unless it is another's by now."""
+        if self._queued.get(identifier) is mark:
+            self._queued.pop(identifier, None)
+
+    def _given_up(self, identifier: str, mark: object) -> None:
         self._waiting -= 1
-        self._queued.discard(identifier)
+        self._leave(identifier, mark)
         if not self.busy:
             self._on_end("")
 
-    def _submit(self, path: str, make: Callable[[events.Inspected], Row], identifier: str = "") -> job.Task:
+    def _submit(
+        self, path: str, make: Callable[[events.Inspected], Row], identifier: str = "", mark: object = None
+    ) -> job.Task:
         """`identifier`: of a volume; without, it is a folder."""
 
         def received(message: events.Message) -> None:
@@ -115,7 +123,7 @@ class Inspection:
 
         def ended(ending: events.Message) -> None:
             self._waiting -= 1
-            self._queued.discard(identifier)
+            self._leave(identifier, mark)
             text = f"{ending.message} {ending.advice}".strip() if isinstance(ending, events.Failed) else ""
             if text or not self.busy or not identifier:
                 self._on_end(text)
@@ -143,7 +151,7 @@ class Inspection:
         while self._saving:
             identifier, pieces = self._saving.popitem()
             pieces.cancel()
-            self._given_up(identifier)
+            self._given_up(identifier, None)
         for task in self._tasks:
             task.cancel()
         self._tasks = []

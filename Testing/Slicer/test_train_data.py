@@ -57,6 +57,18 @@ def test_a_volume_that_is_unticked_while_it_is_read_is_left_out(bench, models):
     assert texts(widget) == ["kept", "dropped"]
 
 
+def test_a_volume_that_is_ticked_again_while_it_waits_is_read_once(bench, models):
+    """Clear, or another scene, gives up what waits; what is chosen anew in the same moment waits again."""
+    widget = open_train(bench, "again")
+    volume = add_volume("T1")
+    for _ in range(2):
+        tick(widget, volume)
+        bench.click(widget.ui.clearButton)
+    tick(widget, volume)
+    until_read(bench, widget)
+    assert texts(widget) == ["T1"]
+
+
 def test_the_button_reads_a_folder_while_volumes_are_looked_at(bench, models, tmp_path):
     """It says what it does; to stop a folder leaves the volumes alone."""
     widget = open_train(bench, "both")
