@@ -92,8 +92,8 @@ class TrainPanel:
     def _begin(self, make: Callable[..., Training]) -> None:
         def act() -> None:
             self.message = ""
-            self.monitor.clear()
             self.training = make(self._changed, self._ended)
+            self.monitor.clear()  # not before: what is refused leaves the curves of the last one
             remember_folder(self.training.plan.out.parent)
             # A change of the layout takes time of its own: in between, the window answers.
             job.shared(trainrun.WORKER).defer(lambda: self.ui.showButton.setChecked(True))
@@ -135,6 +135,9 @@ class TrainPanel:
             else:
                 self.message = status.plain(_end_text(training))
             self.models.fill(training.plan.out.stem if training.plan.out.exists() else "")
+            if training.plan.resumable:  # so it is said that Resume goes on with it
+                self.ui.resumePathEdit.setCurrentPath("")
+                self._fill_unfinished(str(training.plan.folder))
             self._models_changed()
 
         self._act(act)
@@ -197,8 +200,10 @@ class TrainPanel:
 
     # ---- resuming
 
-    def _fill_unfinished(self) -> None:
+    def _fill_unfinished(self, chosen: str = "") -> None:
+        """List them; `chosen` is shown, else the one that was."""
         box = self.ui.resumeBox
+        chosen = chosen or (box.itemData(box.currentIndex) if box.count else "")
         box.clear()
         active = self.training.plan.folder if self.busy else None
         folders = [cards.models_folder(), *remembered_folders()]
@@ -206,9 +211,10 @@ class TrainPanel:
         for plan in found:
             box.addItem(plan.out.stem, str(plan.folder))
             box.setItemData(box.count - 1, str(plan.out.parent), qt.Qt.ToolTipRole)
-        self.ui.resumeBox.setEnabled(bool(found))
+        box.setCurrentIndex(max(box.findData(chosen), 0) if found else -1)
+        box.setEnabled(bool(found))
         words = _("The training {name} was not finished. Resume goes on with it.")
-        self.offer = words.format(name=found[0].out.stem) if found else ""
+        self.offer = words.format(name=box.currentText) if found else ""
 
     def _chosen_folder(self) -> str:
         path = self.ui.resumePathEdit.currentPath

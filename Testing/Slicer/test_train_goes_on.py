@@ -197,6 +197,41 @@ def test_what_c2s_train_began_is_resumed_by_the_panel(bench, models, tmp_path):
     assert "was discarded" in widget.ui.statusLabel.text and "from a terminal" not in unfinished(widget)
 
 
+def test_resume_goes_on_with_the_one_that_was_named(bench, models, tmp_path):
+    """Others wait as well: the one that has just ended is chosen, and what the user chooses stays chosen."""
+    from C2SCore.runfolder import STATE
+    from C2SCore.trainrecord import Record
+
+    for name in ("before", "between"):
+        record = Record(models / f"{name}.safetensors", state="stopped")
+        record.save()
+        (record.folder / STATE).touch()
+    widget = open_train(bench, "last", LONG)
+    ui = widget.ui
+    ui.resumeBox.setCurrentIndex(1)
+    bench.exit(widget)
+    bench.enter(widget)
+    assert unfinished(widget) == ["before", "between"] and ui.resumeBox.currentText == "between"
+    assert "between was not finished" in ui.statusLabel.text
+    read_folder(bench, widget, sessions(tmp_path, count=1))
+    training = start(bench, widget)
+    until_points(bench, training, 2)
+    ui.resumePathEdit.setCurrentPath(str(record.folder))
+    bench.click(ui.stopButton)
+    until_end(bench, training, "stopped")
+    assert "Resume goes on" in ui.statusLabel.text
+    assert unfinished(widget)[-1] == ui.resumeBox.currentText == "last"
+    count = len(widget.panel.train.monitor.points("loss"))
+    bench.click(ui.startButton)  # once more, which is refused: the curves stay
+    assert "names must differ" in ui.statusLabel.text
+    assert len(widget.panel.train.monitor.points("loss")) == count >= 2
+    bench.click(ui.resumeButton)
+    again = widget.panel.train.training
+    assert again is not training and again.plan.out.stem == "last"
+    bench.click(ui.stopButton)
+    until_end(bench, again, "stopped")
+
+
 def test_what_was_looked_at_is_not_measured_again(bench, models, tmp_path):
     """By the panel or for a script: the training's own file has the scans and what the bundled model sees of them."""
     widget = open_train(bench, "looked at", LONG)
