@@ -60,9 +60,11 @@ class TrainPanel:
 
     def attach(self) -> None:
         """The module is opened: show the training that goes on, offer those that could be resumed."""
-        if self.training is None and trainrun.running() is not None:
-            self.training = trainrun.running()
-            self.training.on_change, self.training.on_end = self._changed, self._ended
+        active = trainrun.running()
+        if active is not None and active is not self.training:  # a script has begun it, and is told of it too
+            self.training, self.message = active, ""
+            active.watch(self._changed, self._ended)
+            self.monitor.clear()
         self._fill_unfinished()
         self.models.fill()
         self.update()
@@ -71,7 +73,7 @@ class TrainPanel:
         """The module goes: the training ends after saving what it has."""
         self.monitor.hide()
         if self.training is not None:
-            self.training.on_change = self.training.on_end = None
+            self.training.unwatch(self._changed, self._ended)
             if not self.training.finished:
                 self.training.wants_report = False
                 self.training.stop()
@@ -163,7 +165,7 @@ class TrainPanel:
         sentence = str(training.numbers.get("sentence", "")) if training is not None and not busy else ""
         ui.resultLabel.setText(sentence)
         ui.resultLabel.setVisible(bool(sentence))
-        has_report = training is not None and bool(training.report)
+        has_report = training is not None and Path(training.report).is_file()  # it goes with model or training
         ui.reportButton.setEnabled(has_report)
         if busy:
             self._show_progress(training)

@@ -68,7 +68,7 @@ class Training:
                 f"There is a model or a training {plan.out.stem!r} already. Choose another name, or resume it."
             )
         self.plan = plan
-        self.on_change, self.on_end = on_change, on_end
+        self._watchers = [(on_change, on_end)]
         self.state, self.stage = "preparing", "Preparing"
         self.step = self.steps = self.memory = 0
         self.part = (0, 0)  # of the present stage: done, in all
@@ -92,6 +92,14 @@ class Training:
     @property
     def finished(self) -> bool:
         return self.state in ("done", "stopped", "failed")
+
+    def watch(self, on_change: Callback, on_end: Callback) -> None:
+        """Tell these too; first, for those of a script may fail."""
+        self._watchers.insert(0, (on_change, on_end))
+
+    def unwatch(self, on_change: Callback, on_end: Callback) -> None:
+        """Tell these no more."""
+        self._watchers = [watcher for watcher in self._watchers if watcher != (on_change, on_end)]
 
     def pause(self, paused: bool) -> None:
         """Hold the training between two steps, or let it go on."""
@@ -236,8 +244,9 @@ class Training:
             shutil.rmtree(folder / SCANS, ignore_errors=True)
         elif not (folder / runfolder.STATE).exists():
             self._leave_nothing()
-        if self.on_end:
-            self.on_end(self)
+        for _on_change, on_end in self._watchers:
+            if on_end:
+                on_end(self)
 
     def _leave_nothing(self) -> None:
         """There is nothing to resume. What was measured stays in this session, for the next attempt."""
@@ -249,8 +258,9 @@ class Training:
         shutil.rmtree(folder, ignore_errors=True)
 
     def _changed(self) -> None:
-        if self.on_change:
-            self.on_change(self)
+        for on_change, _on_end in self._watchers:
+            if on_change:
+                on_change(self)
 
     def _guarded(self, step: Callable[[], None]) -> None:
         """Callbacks run under a timer, where an exception would vanish: it ends the training, and is shown."""

@@ -32,6 +32,7 @@ def test_from_a_folder_to_a_model_in_use(bench, models, tmp_path, monkeypatch):
     training = start(bench, widget)
     assert not widget.ui.startButton.enabled and widget.ui.stopButton.enabled
     until_end(bench, training)
+    assert widget.ui.reportButton.enabled
     assert "from folder is ready" in widget.ui.statusLabel.text and "noise variance" in widget.ui.resultLabel.text
     card = read_card(models / "from folder.safetensors")
     assert (card.contrasts, card.anatomy, card.trained_on) == (("T1W",), "phantom", ("p1_T1W", "p2_T1W"))
@@ -47,6 +48,9 @@ def test_from_a_folder_to_a_model_in_use(bench, models, tmp_path, monkeypatch):
     bench.click(widget.ui.useButton)
     assert denoise._parameterNode.model == "from folder"
     assert denoise.ui.modelBox.currentText == "from folder (own)"
+    shutil.rmtree(models / "from folder.training")
+    bench.enter(widget)
+    assert not widget.ui.reportButton.enabled  # there is nothing to open any more
     assert "torch" not in sys.modules or "torch" in MODULES_BEFORE
 
 
