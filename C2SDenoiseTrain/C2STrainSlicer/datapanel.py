@@ -180,6 +180,8 @@ class DataPanel:
 
     def _sync_volumes(self) -> None:
         """Rows of volumes that are no longer ticked go; new ones are looked at."""
+        if self._parameters is None:  # another module was opened while something was installed
+            return
         chosen = self._chosen()
         self.table.remove(lambda row: not row.node or row.node in chosen)
         known = {row.node for row in self.rows}

@@ -14,7 +14,7 @@ from C2SCore import events, guidance, writing
 from C2SCore.errors import UserError
 from C2SSlicer import install, job, status
 from C2SSlicer.controls import on_path
-from C2STrainSlicer import library, matching, recipe, trainrun
+from C2STrainSlicer import inspection, library, matching, recipe, trainrun
 from C2STrainSlicer.datapanel import DataPanel, plan_cases
 from C2STrainSlicer.recipepanel import RecipePanel
 from C2STrainSlicer.trainpanel import TrainPanel
@@ -39,7 +39,8 @@ class Panel:
         on_path(ui.outputFolderEdit, self._on_folder)
         ui.estimateLabel.setVisible(False)
         ui.logText.setMaximumBlockCount(job.LOG_LINES)
-        job.shared(trainrun.WORKER).on_log = self.train.log
+        for worker in (trainrun.WORKER, inspection.WORKER):
+            job.shared(worker).on_log = self.train.log
 
     def set_parameters(self, parameters: Any) -> None:
         """Bind to the parameter node of a scene, or to none."""
@@ -55,7 +56,8 @@ class Panel:
         """The module goes: nothing of ours runs on."""
         self.train.close()
         self.data.close()
-        job.shared(trainrun.WORKER).on_log = None
+        for worker in (trainrun.WORKER, inspection.WORKER):
+            job.shared(worker).on_log = None
 
     def scene_closes(self) -> None:
         """A training that reads from files by now goes on. Volumes of the scene leave the table."""
@@ -91,7 +93,7 @@ class Panel:
             self.train.hint = _("Choose scans under Data, a recipe, and a name for the model.")
         self.train.update()
         text = "<br>".join(f"⚠ {html.escape(warning)}" for warning in found)
-        self.ui.warningsLabel.setText(text)
+        self.ui.warningsLabel.setText(f"<span>{text}</span>")  # without a tag, `&quot;` would be shown as it stands
         self.ui.warningsLabel.setVisible(bool(found))
 
     def _models_changed(self) -> None:
@@ -124,6 +126,8 @@ class Panel:
         if self._absent and not install.ensure(self._requirements):
             raise UserError("Nothing was installed, so nothing was trained. Start again when you want to install.")
         self._absent = []
+        if self._parameters is None:
+            raise UserError("What was missing is installed, but another module was opened meanwhile. Try again.")
 
     def _cases(self) -> list[matching.Case]:
         if self.data.inspection.busy:
@@ -137,10 +141,10 @@ class Panel:
         return cases
 
     def _start(self, changed: Any, ended: Any) -> Training:
-        p = self._parameters
-        cases = self._cases()
-        out = library.check_out(p.outputFolder, p.modelName)
+        self._cases()  # what is wrong with them is said before anything is installed
+        out = library.check_out(self._parameters.outputFolder, self._parameters.modelName)
         self._install()
+        p, cases = self._parameters, self._cases()
         self.recipe.update()
         return self.logic.begin(
             plan_cases(cases),

@@ -90,6 +90,13 @@ def test_the_button_reads_a_folder_while_volumes_are_looked_at(bench, models, tm
     assert ui.readButton.text == "Read" and "volume" in texts(widget) and len(texts(widget)) < 41
 
 
+def test_what_is_left_out_of_a_folder_is_in_the_log(bench, models, tmp_path):
+    widget = open_train(bench, "left out")
+    (sessions(tmp_path, count=1) / "p2_T1W.mgz").write_bytes(b"-")
+    read_folder(bench, widget, tmp_path)
+    assert "p2_T1W.mgz" in widget.ui.logText.plainText
+
+
 def test_rows_of_deleted_files_go_when_a_folder_is_read_again(bench, models, tmp_path):
     widget = open_train(bench, "again")
     folder = sessions(tmp_path, count=3)

@@ -336,6 +336,33 @@ def test_what_cannot_be_started_says_why(bench, models, tmp_path, monkeypatch):
     assert widget.panel.train.training is None
 
 
+def test_another_module_is_opened_during_an_installation(bench, models, tmp_path, monkeypatch):
+    """Slicer handles events meanwhile; afterwards it is said what to do, and nothing is done on a panel that is left."""
+    import qt
+
+    widget = open_train(bench, "left")
+    read_folder(bench, widget, sessions(tmp_path, count=1))
+    from C2SSlicer import install
+
+    def ensure(wanted):
+        bench.exit(widget)
+        return True
+
+    monkeypatch.setattr(install, "ensure", ensure)
+    for act in (
+        lambda: bench.click(widget.ui.startButton),
+        lambda: bench.click(widget.ui.readButton),
+        lambda: bench.click(widget.ui.estimateButton),
+        lambda: widget.ui.volumeSelector.setCheckState(add_volume("T1"), qt.Qt.Checked),
+    ):
+        widget.panel._absent = ["h5py>=3.8"]
+        act()
+        assert "another module was opened meanwhile" in widget.ui.statusLabel.text
+        bench.enter(widget)
+    bench.wait_until(lambda: not widget.panel.data.inspection.busy)
+    assert widget.panel.train.training is None and len(widget.panel.data.rows) == 2
+
+
 def test_closing_slicer_asks(bench, models, tmp_path):
     """While nothing runs, it closes; while a training runs, the answer decides."""
     open_train(bench, "closing")
@@ -442,6 +469,28 @@ def test_a_script_trains_a_folder_without_a_window(headless_bench, models, tmp_p
             [add_volume("flat T1", np.full((3, 40, 40), 7, np.float32))], str(tmp_path / "f.safetensors"), config=FEW
         )
     assert not (tmp_path / "f.training").exists()
+
+
+def test_a_training_that_a_script_began_is_shown_and_both_are_told(bench, models, tmp_path):
+    """Also where the panel has had one of its own before; the script hears of the end, as it asked to."""
+    widget = open_train(bench, "of the panel")
+    read_folder(bench, widget, sessions(tmp_path, count=1))
+    until_end(bench, start(bench, widget))
+    bench.exit(widget)
+    from C2SDenoiseTrain import C2SDenoiseTrainLogic
+
+    told = []
+    training = C2SDenoiseTrainLogic().train(
+        str(tmp_path), "of a script", config=LONG, report=False, wait=False, onEnd=told.append
+    )
+    bench.enter(widget)
+    assert widget.ui.stopButton.enabled and not widget.ui.startButton.enabled
+    assert "of the panel" not in widget.ui.statusLabel.text
+    until_points(bench, training, 2)
+    assert len(widget.panel.train.monitor.points("loss")) == len(training.history)
+    bench.click(widget.ui.stopButton)
+    until_end(bench, training, "stopped")
+    assert told == [training] and "of a script" in widget.ui.statusLabel.text
 
 
 def test_a_script_is_told_what_there_is_and_what_is_left_out(headless_bench, models, tmp_path, caplog):
