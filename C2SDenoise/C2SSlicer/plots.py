@@ -38,6 +38,8 @@ class Curves:
     def draw(self) -> Any:
         """Bring the chart up to date; returns it. The layout is left alone."""
         if self._points:
+            if any(not slicer.mrmlScene.IsNodePresent(node) for node in self._made()):  # the user has removed one
+                self._remove()
             slicer.util.plot(
                 np.array(self._points),
                 xColumnIndex=0,
@@ -54,8 +56,15 @@ class Curves:
 
     def clear(self) -> None:
         """Remove everything from the scene."""
+        self._remove()
+        self._points = []
+
+    def _made(self) -> list[Any]:
         nodes = [self._nodes.get("chart"), self._nodes.get("table"), *self._nodes.get("series", [])]
-        for node in nodes:
-            if node is not None and slicer.mrmlScene.IsNodePresent(node):
+        return [node for node in nodes if node is not None]
+
+    def _remove(self) -> None:
+        for node in self._made():
+            if slicer.mrmlScene.IsNodePresent(node):
                 slicer.mrmlScene.RemoveNode(node)
-        self._nodes, self._points = {}, []
+        self._nodes = {}

@@ -28,6 +28,19 @@ def test_curves_grow_in_place(bench):
     assert curves.chart is None and slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLPlotChartNode") == 0
 
 
+def test_curves_come_back_after_one_of_their_nodes_was_removed(bench):
+    """As in the module Data, by somebody who tidies up while a training goes on."""
+    curves = Curves("Training", ("loss",))
+    for step, name in enumerate(("vtkMRMLTableNode", "vtkMRMLPlotSeriesNode", "vtkMRMLPlotChartNode"), 1):
+        curves.add(step, {"loss": 2.0})
+        curves.draw()
+        slicer.mrmlScene.RemoveNode(slicer.util.getNodesByClass(name)[-1])
+        chart = curves.draw()
+        assert slicer.mrmlScene.IsNodePresent(chart)
+        assert chart.GetNthPlotSeriesNode(0).GetTableNode().GetNumberOfRows() == step
+        assert len(slicer.util.getNodesByClass("vtkMRMLPlotChartNode")) == 1
+
+
 def test_pictures_of_a_training_are_hidden_from_lists(bench, tmp_path):
     """From the first moment: the subject hierarchy looks at a volume once, when it is added."""
     bench.load_module(MODULE)
