@@ -21,6 +21,7 @@ class ModelPanel:
         self, ui: Any, act: Callable[..., None], say: Callable[[str], None], on_change: Callable[[], None]
     ) -> None:
         self.ui, self._act, self._say, self._on_change = ui, act, say, on_change
+        self._card: tuple[str, cards.Card] | None = None  # of which model, as it is in the file
         ui.useButton.clicked.connect(self._on_use)
         ui.exportButton.clicked.connect(self._on_export)
         ui.importButton.clicked.connect(self._on_import)
@@ -46,8 +47,11 @@ class ModelPanel:
         self.ui.ownBox.setToolTip(models.details(entry) if entry else _("Models that were trained or imported here."))
         for widget in (self.ui.useButton, self.ui.exportButton, self.ui.removeButton, self.ui.cardSection):
             widget.setEnabled(entry is not None)
-        for name, edit in self._card_edits().items():
-            edit.setText(_shown(entry.card, name) if entry else "")
+        card = (entry.name, entry.card) if entry else None
+        if card != self._card:  # else what is typed just now stays
+            self._card = card
+            for name, edit in self._card_edits().items():
+                edit.setText(_shown(entry.card, name) if entry else "")
 
     def _card_edits(self) -> dict[str, Any]:
         """The control of each field of the card that can be edited."""

@@ -34,6 +34,7 @@ class Panel:
         self.recipe = RecipePanel(ui, self.act, self.update)
         self.train = TrainPanel(ui, self.act, self._start, self._resume, self._models_changed)
         self._timing: job.Task | None = None
+        self._timed: tuple[Any, ...] = ()  # what the estimate is of
         ui.estimateButton.clicked.connect(self._on_estimate)
         ui.copyButton.clicked.connect(self._on_copy)
         on_path(ui.outputFolderEdit, self._on_folder)
@@ -79,11 +80,13 @@ class Panel:
             self._updating = False
 
     def _update(self) -> None:
+        asked: tuple[Any, ...] = ()
         try:
-            config = self.recipe.config().to_dict()
-            found = self.data.warnings(config)
+            asked = self._to_time()
+            found = self.data.warnings(asked[0])
         except UserError as error:
             found = [str(error)]
+        self.ui.estimateLabel.setVisible(bool(asked) and asked == self._timed)
         number = len(self.data.cases()[0]) if not self.data.problem() else 0
         if self.data.inspection.busy:
             self.train.hint = _("Scans are still being read.")
@@ -191,10 +194,8 @@ class Panel:
         if self.train.busy or (self._timing is not None and not self._timing.finished):
             return
         self._install()
-        config = self.recipe.config()
-        order = events.EstimateJob(
-            job.new_id(), config.to_dict(), len(self.data.helpers), self._parameters.device.value
-        )
+        self._timed = self._to_time()
+        order = events.EstimateJob(job.new_id(), *self._timed)
         self.ui.estimateLabel.setVisible(True)
         self.ui.estimateLabel.setText(_("timing some steps…"))
 
@@ -212,6 +213,10 @@ class Panel:
             self.ui.estimateLabel.setText(text)
 
         self._timing = job.shared(trainrun.WORKER).submit(order, on_end=ended, grace=job.STOP_GRACE)
+
+    def _to_time(self) -> tuple[Any, ...]:
+        """What the time of a training depends on: recipe, number of helping contrasts, device."""
+        return self.recipe.config().to_dict(), len(self.data.helpers), self._parameters.device.value
 
     def _on_copy(self) -> None:
         self.act(self._copy)

@@ -28,6 +28,7 @@ class RecipePanel:
         self._updating = False
         self._shown: dict[str, Any] = {}
         self._fixed: dict[str, str] = {}
+        self._stale = False  # the table shows what was typed, which may not hold
         words = {
             "quick": _("Quick: a few scans, minutes"),
             "standard": _("Standard: a folder of scans, hours without a GPU"),
@@ -92,9 +93,9 @@ class RecipePanel:
         self._name_budget()
         changed = self.overrides
         fixed = recipe.elsewhere(values, changed, p.minutes)
-        if values == self._shown and fixed == self._fixed:
+        if values == self._shown and fixed == self._fixed and not self._stale:
             return
-        self._shown, self._fixed = values, fixed
+        self._shown, self._fixed, self._stale = values, fixed, False
         blocked = table.blockSignals(True)
         table.setRowCount(len(values))
         for number, (name, value) in enumerate(values.items()):
@@ -165,7 +166,7 @@ class RecipePanel:
             return
         name = list(self._shown)[item.row()]
         if name in self._fixed:  # the mouse cannot, a script can
-            self._shown = {}
+            self._stale = True
             self._changed()
             return
         before, kept = self._parameters.overrides, self.overrides
@@ -179,7 +180,7 @@ class RecipePanel:
                 self._parameters.overrides = before
                 raise
 
-        self._shown = {}  # the table shows what holds, also after a refusal
+        self._stale = True  # also after a refusal
         self._act(check)
         self._changed()
 

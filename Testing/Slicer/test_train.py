@@ -109,6 +109,11 @@ def test_the_recipe_can_be_changed_setting_by_setting(bench, models, tmp_path):
     path.write_text("netwerk: large\n")
     widget.ui.recipeFileEdit.setCurrentPath(str(path))
     assert "netwerk" in widget.ui.statusLabel.text
+    for text in ("6", "7"):  # nothing can be taken as long as the recipe cannot be read
+        value("batch").setText(text)
+        assert "netwerk" in widget.ui.statusLabel.text and widget.panel.recipe.overrides == {}
+    widget.ui.recipeFileEdit.setCurrentPath("")
+    assert value("batch").text() == str(widget.panel.recipe.config().batch)
 
 
 def test_settings_that_a_control_decides_are_changed_there(bench, models):
@@ -362,6 +367,15 @@ def test_the_card_is_edited_after_the_training(bench, models, tmp_path):
     ui.cardAnatomyEdit.setText("knee")
     ui.cardContrastsEdit.setText("T1W, PD")
     ui.cardNoteEdit.setText("für alle")
+    bench.exit(widget)
+    bench.enter(widget)  # what is not saved yet stays, also where a training ends meanwhile
+    assert ui.cardAnatomyEdit.text == "knee" and ui.ownBox.currentText == "edited"
+    ui.ownBox.setCurrentIndex(ui.ownBox.findData("tiny"))
+    ui.ownBox.setCurrentIndex(ui.ownBox.findData("edited"))
+    assert ui.cardAnatomyEdit.text == before.anatomy
+    ui.cardAnatomyEdit.setText("knee")
+    ui.cardContrastsEdit.setText("T1W, PD")
+    ui.cardNoteEdit.setText("für alle")
     bench.click(ui.cardButton)
     assert "card of edited was saved" in ui.statusLabel.text
     after = read_card(copy)
@@ -396,3 +410,13 @@ def test_the_time_is_estimated_before(bench, models):
     bench.click(widget.ui.estimateButton)
     bench.wait_until(lambda: "1000 steps of" in widget.ui.estimateLabel.text, 60)
     assert widget.ui.estimateLabel.text.startswith("about ")
+    for change in (
+        lambda: widget.ui.minutesSpinBox.setValue(5),
+        lambda: setattr(widget._parameterNode, "preset", "paper"),
+    ):
+        assert not widget.ui.estimateLabel.isHidden()
+        change()
+        bench.process_events()
+        assert widget.ui.estimateLabel.isHidden()  # it was of another recipe
+        widget.ui.minutesSpinBox.setValue(0)
+        bench.process_events()

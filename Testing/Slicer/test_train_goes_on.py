@@ -337,7 +337,7 @@ def test_what_cannot_be_started_says_why(bench, models, tmp_path, monkeypatch):
 
 
 def test_another_module_is_opened_during_an_installation(bench, models, tmp_path, monkeypatch):
-    """Slicer handles events meanwhile; afterwards it is said what to do, and nothing is done on a panel that is left."""
+    """Slicer handles events meanwhile; afterwards it is said what to do."""
     import qt
 
     widget = open_train(bench, "left")
