@@ -11,7 +11,7 @@ import slicer
 
 
 class Curves:
-    """Named curves over the steps of a training, in one plot chart.
+    """Named curves over the steps of a training, in one plot chart; not saved with the scene.
 
     Points may come in any order of names; a name that is missing at a step leaves a gap (NaN) in its curve.
     """
@@ -48,6 +48,8 @@ class Curves:
                 show=False,
                 nodes=self._nodes,
             )
+            for node in self._made():
+                node.SetSaveWithScene(False)
         return self.chart
 
     def array(self) -> np.ndarray:

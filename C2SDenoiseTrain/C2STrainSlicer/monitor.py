@@ -108,6 +108,7 @@ class Monitor:
         slicer.util.updateVolumeFromArray(node, np.ascontiguousarray(plane[None]))
         if fresh:
             node.CreateDefaultDisplayNodes()
+            node.GetDisplayNode().SetSaveWithScene(False)
         self._window(node, name, planes)
         if fresh and self.shown:
             self._place_volumes([name])
@@ -164,7 +165,7 @@ class Monitor:
         self._layout.hide()
 
     def clear(self) -> None:
-        """Another training begins, or the module goes: nothing of the last one stays in the scene."""
+        """Another training begins, or the scene is closed: nothing of the last one stays in the scene."""
         for curves in self._curves.values():
             curves.clear()
         for identifier in self._volumes.values():

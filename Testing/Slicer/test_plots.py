@@ -24,6 +24,7 @@ def test_curves_grow_in_place(bench):
     assert chart.GetTitle() == "Training" and chart.GetNumberOfPlotSeriesNodes() == 2
     table = chart.GetNthPlotSeriesNode(0).GetTableNode()
     assert table.GetNumberOfRows() == 3
+    assert not any(node.GetSaveWithScene() for node in (chart, table, chart.GetNthPlotSeriesNode(0)))
     curves.clear()
     assert curves.chart is None and slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLPlotChartNode") == 0
 
@@ -62,6 +63,6 @@ def test_pictures_of_a_training_are_hidden_from_lists(bench, tmp_path):
     assert seen == [True] * 3 and [hierarchy.GetItemByDataNode(node) for node in pictures] == [0] * 3
     assert not any(node.GetSaveWithScene() for node in pictures)
     assert [slicer.util.arrayFromVolume(node).shape for node in pictures] == [(1, 8, 6)] * 3
-    assert all(node.GetDisplayNode() is not None for node in pictures)
+    assert not any(node.GetDisplayNode().GetSaveWithScene() for node in pictures)
     monitor.clear()
     assert not slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
