@@ -98,11 +98,15 @@ class TrainPanel:
             self.monitor.clear()  # not before: what is refused leaves the curves of the last one
             remember_folder(self.training.plan.out.parent)
             # A change of the layout takes time of its own: in between, the window answers.
-            job.shared(trainrun.WORKER).defer(lambda: self.ui.showButton.setChecked(True))
+            job.shared(trainrun.WORKER).defer(self._show_views)
             self._changed(self.training)
 
         self._act(act)
         self.update()
+
+    def _show_views(self) -> None:
+        if self.busy:  # it may have ended by now, and the module with it
+            self.ui.showButton.setChecked(True)
 
     def _on_pause(self) -> None:
         if self.training is not None:
