@@ -77,6 +77,8 @@ class DataPanel:
         if parameters is None:
             return
         self.table.edits = parameters.edits
+        if self.table.edits != parameters.edits:  # the scene is new, and scans of a folder stay
+            parameters.edits = self.table.edits
         self.ui.dataFolderEdit.setCurrentPath(parameters.dataFolder)
         tick(self.ui.volumeSelector, self._parameters.volumes)
         self._sync_volumes()

@@ -52,14 +52,25 @@ class ScanTable:
 
     @edits.setter
     def edits(self, text: str) -> None:
-        self._edits = json.loads(text) if text else {}
+        """Those of a scene; what was chosen for rows that are here, and of which it says nothing, stays."""
+        here = {row.key for row in self.rows}
+        kept = {key: choices for key, choices in self._edits.items() if key in here}
+        self._edits = kept | (json.loads(text) if text else {})
+        for number, row in enumerate(self.rows):
+            if row.key in self._edits:
+                self._choose(row)
+                self._fill(number, row)
 
-    def add(self, row: Row) -> None:
-        """Append a row, or replace the one of the same scan; what the user chose for it before is applied."""
+    def _choose(self, row: Row) -> None:
+        """Apply what the user chose for it."""
         for name, value in self._edits.get(row.key, {}).items():
             if name in ("contrast", "group", "included"):
                 setattr(row, name, value)
         self.version += 1
+
+    def add(self, row: Row) -> None:
+        """Append a row, or replace the one of the same scan; what the user chose for it before is applied."""
+        self._choose(row)
         keys = [known.key for known in self.rows]
         number = keys.index(row.key) if row.key in keys else len(self.rows)
         if number == len(self.rows):

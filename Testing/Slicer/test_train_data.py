@@ -106,6 +106,28 @@ def test_rows_of_deleted_files_go_when_a_folder_is_read_again(bench, models, tmp
     assert texts(widget) == ["p1_T1W", "p3_T1W"] and "Ready to train on 2 scans" in widget.ui.statusLabel.text
 
 
+def test_what_was_chosen_for_files_outlives_the_scene(bench, models, tmp_path):
+    """They stay in the table; where the next scene says something of them, that holds."""
+    import json
+
+    import qt
+
+    widget = open_train(bench, "outlives")
+    read_folder(bench, widget, sessions(tmp_path))
+    table, rows = widget.ui.scanTable, widget.panel.data.rows
+    table.item(0, 1).setText("PD")
+    table.item(1, 0).setCheckState(qt.Qt.Unchecked)
+    slicer.mrmlScene.Clear()
+    bench.process_events()
+    assert [(row.contrast, row.included) for row in rows] == [("PD", True), ("T1W", False)]
+    assert json.loads(widget._parameterNode.edits)[rows[0].path] == {"contrast": "PD"}
+    bench.exit(widget)
+    widget.logic.getParameterNode().edits = json.dumps({rows[1].path: {"included": True, "group": "g"}})
+    bench.enter(widget)
+    assert [(row.contrast, row.included) for row in rows] == [("PD", True), ("T1W", True)]
+    assert table.item(1, 0).checkState() == qt.Qt.Checked and table.item(1, 4).text() == "g"
+
+
 def test_cases_are_matched_once_for_each_change(bench, models, monkeypatch):
     """With thousands of scans it takes a while: not at every letter that is typed somewhere."""
     widget = open_train(bench, "many")
@@ -140,4 +162,6 @@ def test_volumes_of_another_scene_are_not_taken_for_those_that_were_chosen(bench
     slicer.mrmlScene.Clear(0)
     assert [add_volume(f"other {n}").GetID() for n in range(2)] == chosen
     until_end(bench, training, "stopped")
+    bench.process_events(0.2)
+    assert not widget.ui.showButton.checked  # there is nothing to show
     assert not (models / "replaced.safetensors").exists() and not (models / "replaced.training").exists()
