@@ -44,7 +44,12 @@ def measure(
         try:
             maps, frames = [], files.read(path)
             limits = noise.frame_limits([frame.voxels for frame in frames])  # as when they are denoised
+            series = not all(map(scan.is_constant, frames))
             for frame, limit in zip(frames, limits):
+                if series and scan.is_constant(frame):
+                    rows.append(_row(str(path), frame.name, 0.0, float(frame.voxels.max()), "constant"))
+                    maps.append(frame.with_voxels(np.zeros_like(frame.voxels)))
+                    continue
                 scan.check(frame)
                 axis = spacing.slice_axis(frame.spacing, frame.voxels.shape)
                 slices = np.ascontiguousarray(np.moveaxis(frame.voxels, axis, 0))

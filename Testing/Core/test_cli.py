@@ -441,6 +441,14 @@ def test_noise_of_scans_and_of_repetitions(tmp_path, capsys):
     assert "must end in" in capsys.readouterr().err
     assert c2s("noise", *scans, "--map", tmp_path / "both.nrrd") == 2
     assert "Give one scan" in capsys.readouterr().err
+    flat = files.read_one(scans[0]).with_voxels(7 + 0 * files.read_one(scans[0]).voxels)
+    series = files.write([files.read_one(scans[0]), flat], tmp_path / "series.nii")
+    assert c2s("noise", series, "--map", tmp_path / "series_map.nii", "--json") == 0
+    assert [r["sigma"] == 0 for r in json.loads(capsys.readouterr().out)["scans"]] == [False, True]
+    assert c2s("denoise", series, "-o", tmp_path / "d.nii", "--sigma", tmp_path / "series_map.nii") == 0
+    capsys.readouterr()
+    assert c2s("noise", flat_file := files.write(flat, tmp_path / "flat.nrrd")) == 1
+    assert f"{flat_file}" in capsys.readouterr().err
     assert c2s("noise", scans[0], tmp_path / "missing.nrrd", "--json") == 1
     told = json.loads(capsys.readouterr().out)
     assert (len(told["scans"]), len(told["failed"])) == (1, 1)
