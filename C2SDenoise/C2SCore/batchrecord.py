@@ -71,10 +71,12 @@ def alone(folder: Path) -> Iterator[None]:
     while handle is None and time.monotonic() < end:
         try:
             handle = runlock.claim(lock)
-        except PermissionError:  # on Windows, while its last holder deletes it
+        except OSError as error:
+            # On Windows, its last holder may just be deleting it. Else, as on a full disk, the writing says what is
+            # wrong; or another user has left it, and waiting would not help.
+            if os.name != "nt" or not isinstance(error, PermissionError):
+                break
             time.sleep(runlock.PAUSE)
-        except OSError:  # as on a full disk: the writing says so
-            break
     try:
         yield
     finally:

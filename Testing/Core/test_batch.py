@@ -486,3 +486,15 @@ def test_a_table_that_is_open_elsewhere_does_not_stop_the_batch(folder, tmp_path
     monkeypatch.setattr(os, "replace", refuse)
     records = batch.run(batch.plan([folder], tmp_path / "out", template(model_file)), tmp_path / "out")
     assert {r.state for r in records} <= {"done", "failed"} and (tmp_path / "out" / "batch.json").is_file()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there it is deleted by its holder, and waited for")
+def test_a_lock_that_another_user_has_left_is_not_waited_for(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "not yours")
+
+    monkeypatch.setattr(batchrecord.runlock, "claim", refuse)
+    start = time.monotonic()
+    with batchrecord.alone(tmp_path):
+        pass
+    assert time.monotonic() - start < batchrecord.PATIENCE / 10
