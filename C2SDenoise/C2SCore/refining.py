@@ -209,8 +209,6 @@ class _Probe:
         u = rician.stabilise(u.abs()) if magnitude else u
         power = (self.mean_square - (2 if magnitude else 1) * square) / mean**2
         sigma_data = to_tensor(np.sqrt(np.maximum(power, 0)).astype(np.float32))
-        one = torch.ones(len(u))
-        run = self.passes.run
-        plus = run(u + PROBE_STEP * self.z, one, None, sigma_data)
-        minus = run(u - PROBE_STEP * self.z, one, None, sigma_data)
-        return u - run(u, one, None, sigma_data), self.z - (plus - minus) / (2 * PROBE_STEP)
+        probes = torch.cat([u, u + PROBE_STEP * self.z, u - PROBE_STEP * self.z])  # in one pass, for a GPU's sake
+        seen, plus, minus = self.passes.run(probes, torch.ones(len(probes)), None, sigma_data.repeat(3)).chunk(3)
+        return u - seen, self.z - (plus - minus) / (2 * PROBE_STEP)

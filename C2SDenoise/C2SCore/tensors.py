@@ -12,9 +12,12 @@ from torch import Tensor
 def to_tensor(array: np.ndarray) -> Tensor:
     """A float32 tensor with a copy of the array, same shape."""
     values = np.array(array, dtype=np.float32, order="C")
-    if values.size == 0:
-        return torch.zeros(values.shape)
-    return torch.frombuffer(values.reshape(-1), dtype=torch.float32).reshape(values.shape)
+    return shared(values) if values.size else torch.zeros(values.shape)
+
+
+def shared(array: np.ndarray) -> Tensor:
+    """A float32 tensor over the memory of an array, (K, J, I) float32 in the order of C, that may be written to."""
+    return torch.frombuffer(array.reshape(-1), dtype=torch.float32).reshape(array.shape)
 
 
 def to_array(tensor: Tensor) -> np.ndarray:

@@ -17,7 +17,7 @@ from C2SCore.calibration import Measured
 from C2SCore.errors import Cancelled, out_of_memory
 from C2SCore.inference import SlicePass
 from C2SCore.masked import filled
-from C2SCore.tensors import to_array, to_tensor
+from C2SCore.tensors import shared, to_array, to_tensor
 
 Progress = Callable[[str, int, int], None]  # stage, done, total
 
@@ -35,6 +35,7 @@ class VolumePass:
         self.neighbours = passes.denoiser.neighbours
         # Where slices are made ready, and brought back to the scan's unit.
         self.home = passes.device if passes.device.type == "cuda" else torch.device("cpu")
+        self.kept: Tensor | None = None  # the volume on the GPU: slices along any axis need nothing of the processor
         # The root mean square of a contrast is its unit.
         self.contrasts = [a / (float(np.sqrt(np.mean(np.square(a, dtype=np.float64)))) or 1.0) for a in others]
 
@@ -45,7 +46,7 @@ class VolumePass:
             # Empty space is flat: it gains nothing by being seen twice.
             window = tissue_window(self.voxels[rows])
             run = partial(self.passes.run_turned, window=window)
-            result[rows] = self._where_it_fits(partial(self._denoised, rows, run))
+            result[rows] = to_array(self._where_it_fits(partial(self._denoised, rows, run)))
         return result
 
     def estimate_along_each(self, progress: Progress, cancelled: Callable[[], bool]) -> np.ndarray:
@@ -54,15 +55,17 @@ class VolumePass:
         """
         result = np.empty_like(self.voxels)
         box = tissue_box(self.voxels)  # beyond it, slices along K suffice
-        works = [self, *(self._along(axis, box) for axis in (1, 2))]
-        total, before = sum(len(work.voxels) for work in works), 0
-        for axis, work in enumerate(works):
-            into = np.moveaxis(result[box], axis, 0) if axis else result
-            for rows in work._steps("denoise", progress, cancelled, before, total):
-                values = work._where_it_fits(partial(work._denoised, rows, work.passes.run))
-                into[rows] = into[rows] + values if axis else values
-            before += len(work.voxels)
-        result[box] /= len(works)
+        counts = [len(self.voxels), *(len(range(*box[axis].indices(self.voxels.shape[axis]))) for axis in (1, 2))]
+        for axis in range(3):
+            work = self._along(axis, box) if axis else self
+            into = shared(result)[box].movedim(axis, 0) if axis else shared(result)
+            for rows in work._steps("denoise", progress, cancelled, sum(counts[:axis]), sum(counts)):
+                values = work._where_it_fits(partial(work._denoised, rows, work.passes.run)).cpu()
+                part = into[rows]
+                part.add_(values) if axis else part.copy_(values)
+            if work.home != self.home:
+                self.home, self.kept = work.home, None
+        result[box] /= 3
         return result
 
     def _along(self, axis: int, box: tuple[slice, slice, slice]) -> VolumePass:
@@ -74,12 +77,13 @@ class VolumePass:
 
         work = copy(self)
         work.voxels, work.contrasts = turned(self.voxels), [turned(c) for c in self.contrasts]
+        work.kept = None if self.kept is None else self.kept[box].movedim(axis, 0)
         even = self.levels.ndim == 1 and np.ptp(self.levels) == 0
         work.levels = np.full(len(work.voxels), self.levels[0]) if even else turned(levels)
         work.found = replace(self.found, independent_slices=self.found.spectrum.white)
         return work
 
-    def _where_it_fits(self, work: Callable[[], np.ndarray]) -> np.ndarray:
+    def _where_it_fits(self, work: Callable[[], Tensor]) -> Tensor:
         """What `work` makes; if memory ends on the GPU, made with the slices on the processor from here on."""
         try:
             return work()
@@ -88,18 +92,18 @@ class VolumePass:
                 raise
         # The network makes do with the memory that there is by itself; what is around it has to leave the GPU to it.
         # Outside the handler, so that what it had taken there is free.
-        self.home = torch.device("cpu")
+        self.home, self.kept = torch.device("cpu"), None
         return work()
 
-    def _denoised(self, rows: slice, run: Callable[..., Tensor]) -> np.ndarray:
+    def _denoised(self, rows: slice, run: Callable[..., Tensor]) -> Tensor:
         """Slices `rows`, (N, J, I), in the scan's unit, as `run` of `passes` denoises them."""
         return self._in_unit(rows, run(*self._tensors(rows)))
 
-    def _in_unit(self, rows: slice, values: Tensor) -> np.ndarray:
+    def _in_unit(self, rows: slice, values: Tensor) -> Tensor:
         """Slices `rows`, (N, J, I), in the scan's unit, from the network's (N, 1, J, I)."""
         if not self.magnitude:
-            return to_array(values[:, 0])
-        return to_array(rician.restore(values[:, 0]) * self._sent(_wide(self.levels[rows])))
+            return values[:, 0]
+        return rician.restore(values[:, 0]) * self._sent(_wide(self.levels[rows]))
 
     def uncertainty(self, estimate: np.ndarray, progress: Progress, cancelled: Callable[[], bool]) -> np.ndarray:
         """Standard deviation of x_0 given x_d, (K, J, I), in the scan's unit, as slices along K tell it.
@@ -110,7 +114,7 @@ class VolumePass:
         result, generator = np.empty_like(self.voxels), torch.Generator().manual_seed(0)
         for rows in self._steps("uncertainty", progress, cancelled):
             part = partial(self._uncertainty_of_slices, rows, estimate[rows], generator)
-            result[rows] = self._where_it_fits(part)
+            result[rows] = to_array(self._where_it_fits(part))
         return result
 
     def _steps(
@@ -135,8 +139,8 @@ class VolumePass:
         own = range(rows.start - first, rows.stop - first)
         part = self.voxels[first:last]
         shown = filled(part, levels, first, self.magnitude)
-        block = self._sent(shown)
-        source = block if shown is part else self._sent(part)
+        source = self._kept_slices(first, last)
+        block = source if shown is part else self._sent(shown)
         power = source[own.start : own.stop].square().mean(dim=(1, 2))
         if self.magnitude:
             block = rician.stabilise(block.abs_().div_(self._sent(_wide(levels))))
@@ -158,11 +162,19 @@ class VolumePass:
             return images, torch.ones(len(own), device=self.home), beside, sigma_data / noise.sqrt()
         return images, self._sent(level if level.ndim == 1 else level[:, None]), beside, sigma_data
 
+    def _kept_slices(self, first: int, last: int) -> Tensor:
+        """These slices of the volume where slices are made ready; a copy."""
+        if self.home.type == "cpu":
+            return self._sent(self.voxels[first:last])
+        if self.kept is None:
+            self.kept = self._sent(self.voxels)
+        return self.kept[first:last].clone(memory_format=torch.contiguous_format)
+
     def _sent(self, array: np.ndarray) -> Tensor:
         """The array where slices are made ready, float32; a copy."""
         return to_tensor(array).to(self.home)
 
-    def _uncertainty_of_slices(self, rows: slice, estimate: np.ndarray, generator: torch.Generator) -> np.ndarray:
+    def _uncertainty_of_slices(self, rows: slice, estimate: np.ndarray, generator: torch.Generator) -> Tensor:
         """Standard deviation of x_0 given x_d, (N, J, I), in the scan's unit.
 
         Second-order Tweedie: Cov[x_0 | x_d] = sigma_d^2 Sigma dh/dx; the diagonal of (dh/dx) Sigma is the mean of z
@@ -187,7 +199,7 @@ class VolumePass:
             # The slope of the inverse carries a deviation from the stabilised domain to the scan's.
             wide = self._sent(_wide(self.levels[rows]))
             deviation = deviation * rician.inverse_slope(self._sent(estimate) / wide) * wide
-        return to_array(deviation)
+        return deviation
 
 
 def _wide(levels: np.ndarray) -> np.ndarray:

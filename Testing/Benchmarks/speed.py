@@ -119,7 +119,8 @@ def _text(values: dict[str, Any]) -> str:
 
 NOTES = """Ratios of the forward pass and of the training step: convolution operations per second of the network over
 those of the fastest of three large 3 x 3 convolutions (64 channels at 256 x 256 pixels, 128 at 128 x 128, 256 at
-64 x 64) timed beside it, median over the rounds; only convolutions are counted. BM3D and NLM run slice by slice on one
+64 x 64) timed beside it, median over the rounds; only convolutions are counted. "Its convolutions alone" is what a
+network would reach if nothing else in it took time. BM3D and NLM run slice by slice on one
 core, as their packages do, on a few slices; their time is scaled to the volume. Memory is the growth of the process
 over what the program takes for a small volume, the noisy volume itself included."""
 
@@ -130,7 +131,8 @@ def _noisy_head(options: argparse.Namespace) -> np.ndarray:
 
 
 def _ratio_row(name: str, found: dict[str, Any], target: float) -> tuple[str, str, str, str]:
-    shown = f"{found['ratio']:.0%} of a convolution ({found['gflop_per_s']:.0f} GFLOP/s)"
+    bound = f"; its convolutions alone: {found['bound']:.0%}" if "bound" in found else ""
+    shown = f"{found['ratio']:.0%} of a convolution ({found['gflop_per_s']:.0f} GFLOP/s{bound})"
     return name, shown, f">= {target:.0%}", _yes(found["ratio"] >= target)
 
 

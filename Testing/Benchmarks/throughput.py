@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -69,13 +70,17 @@ class Measured:
     operations: float
     seconds: list[float] = field(default_factory=list)
     references: list[np.ndarray] = field(default_factory=list)
+    alone: list[float] = field(default_factory=list)  # seconds of the convolutions with nothing between them
 
     def report(self) -> dict[str, object]:
-        """Medians over the rounds; `ratio` is against the fastest of the references, the strictest reading."""
+        """Medians over the rounds; `ratio` is against the fastest of the references, the strictest reading; `bound` is
+        what it would be if nothing but the network's convolutions took time.
+        """
         rate = self.operations / np.array(self.seconds)
         reference = np.stack(self.references)
         channels = [str(c) for c, _ in CONVOLUTIONS]
-        return {
+        bound = {"bound": float(np.median(self.operations / np.array(self.alone) / reference.max(axis=1)))}
+        return (bound if self.alone else {}) | {
             "gflop": self.operations / 1e9,
             "seconds": float(np.median(self.seconds)),
             "gflop_per_s": float(np.median(rate)) / 1e9,
@@ -97,14 +102,45 @@ def count_operations(module: nn.Module, *inputs: Tensor) -> tuple[float, float]:
         places = given[0] if isinstance(layer, nn.ConvTranspose2d) else made
         counts.append(2.0 * layer.weight.numel() * places.shape[0] * places.shape[2] * places.shape[3] / layer.groups)
 
-    hooks = [m.register_forward_hook(hook) for m in module.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))]
-    try:
-        with torch.no_grad():
-            module(*inputs)
-    finally:
+    hooks = [m.register_forward_hook(hook) for m in _convolutions(module)]
+    with torch.no_grad():
+        module(*inputs)
+    for handle in hooks:
+        handle.remove()
+    return sum(counts), counts[0]
+
+
+def _convolutions(module: nn.Module) -> list[nn.Module]:
+    return [m for m in module.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))]
+
+
+class Alone:
+    """The convolutions that `call` makes of a module, one after the other, on random images of the same shapes."""
+
+    def __init__(self, module: nn.Module, call: Callable[[], object], device: torch.device) -> None:
+        self.device = device
+        self.calls: list[tuple[nn.Module, Tensor]] = []
+        images: dict[tuple[object, ...], Tensor] = {}
+
+        def hook(layer: nn.Module, given: tuple[Tensor, ...], made: Tensor) -> None:
+            x = given[0]
+            image = images.setdefault((x.shape, x.dtype), torch.randn_like(x))
+            self.calls.append((copy.deepcopy(layer).to(x.dtype), image))
+
+        hooks = [m.register_forward_hook(hook) for m in _convolutions(module)]
+        call()
         for handle in hooks:
             handle.remove()
-    return sum(counts), counts[0]
+        for layer, _ in self.calls:
+            layer._forward_hooks.clear()  # the copies have theirs
+
+    def seconds(self) -> float:
+        def one_after_the_other() -> None:
+            with torch.no_grad():
+                for layer, image in self.calls:
+                    layer(image)
+
+        return timed(one_after_the_other, self.device)
 
 
 def forward_ratios(
@@ -112,7 +148,7 @@ def forward_ratios(
 ) -> dict[str, dict[str, object]]:
     """A forward pass as inference runs it: slices of side x side pixels, by default as many as one pass takes."""
     references = References(device)
-    measured, calls = {}, {}
+    measured, calls, alone = {}, {}, {}
     for size in sizes:
         denoiser = Denoiser(size, 1).eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
         count = slices or SlicePass(denoiser, device).slices_per_pass(side, side)
@@ -126,13 +162,15 @@ def forward_ratios(
                 return denoiser(*given)
 
         calls[size] = call
-        call()
+        alone[size] = Alone(denoiser, call, device)
+        alone[size].seconds()
     references.rates()
     for _ in range(rounds):
         for size in sizes:
             before = references.rates()
             measured[size].seconds.append(timed(calls[size], device))
             measured[size].references.append((before + references.rates()) / 2)
+            measured[size].alone.append(alone[size].seconds())
     return {size: values.report() for size, values in measured.items()}
 
 
