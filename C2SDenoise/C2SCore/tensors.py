@@ -26,7 +26,9 @@ def to_array(tensor: Tensor) -> np.ndarray:
     if values.numel() == 0:
         return np.zeros(tuple(values.shape), dtype=np.float32)
     buffer = (ctypes.c_char * (values.numel() * 4)).from_address(values.data_ptr())
-    return np.frombuffer(memoryview(buffer), dtype=np.float32).reshape(tuple(values.shape)).copy()
+    buffer.owner = values  # type: ignore[attr-defined]  # so that the memory stays as long as the array
+    array = np.frombuffer(memoryview(buffer), dtype=np.float32).reshape(tuple(values.shape))
+    return array.copy() if values.data_ptr() == tensor.data_ptr() else array
 
 
 def to_device(array: np.ndarray, device: torch.device) -> Tensor:

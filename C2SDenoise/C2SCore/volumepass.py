@@ -33,6 +33,7 @@ class VolumePass:
         self.voxels, self.found, self.passes = voxels, found, passes
         self.levels, self.magnitude = found.levels, found.magnitude
         self.neighbours = passes.denoiser.neighbours
+        self.holed = bool((voxels == 0).any())  # otherwise nothing can have been cut away
         # Where slices are made ready, and brought back to the scan's unit.
         self.home = passes.device if passes.device.type == "cuda" else torch.device("cpu")
         self.kept: Tensor | None = None  # the volume on the GPU: slices along any axis need nothing of the processor
@@ -54,19 +55,22 @@ class VolumePass:
         and along I, which see what the others do not.
         """
         result = np.empty_like(self.voxels)
+        mean = self._where_it_fits(
+            lambda: shared(result) if self.home.type == "cpu" else torch.empty(result.shape, device=self.home)
+        )
         box = tissue_box(self.voxels)  # beyond it, slices along K suffice
         counts = [len(self.voxels), *(len(range(*box[axis].indices(self.voxels.shape[axis]))) for axis in (1, 2))]
         for axis in range(3):
             work = self._along(axis, box) if axis else self
-            into = shared(result)[box].movedim(axis, 0) if axis else shared(result)
             for rows in work._steps("denoise", progress, cancelled, sum(counts[:axis]), sum(counts)):
-                values = work._where_it_fits(partial(work._denoised, rows, work.passes.run)).cpu()
-                part = into[rows]
+                values = work._where_it_fits(partial(work._denoised, rows, work.passes.run))
+                mean = mean.to(work.home)  # the processor, from where the GPU's memory ended
+                part = (mean[box].movedim(axis, 0) if axis else mean)[rows]
                 part.add_(values) if axis else part.copy_(values)
             if work.home != self.home:
                 self.home, self.kept = work.home, None
-        result[box] /= 3
-        return result
+        mean[box].div_(3)
+        return result if mean.data_ptr() == result.ctypes.data else to_array(mean)
 
     def _along(self, axis: int, box: tuple[slice, slice, slice]) -> VolumePass:
         """The part in `box`, its slices along another axis; nothing is copied."""
@@ -138,7 +142,7 @@ class VolumePass:
         levels = self.levels[first:last]
         own = range(rows.start - first, rows.stop - first)
         part = self.voxels[first:last]
-        shown = filled(part, levels, first, self.magnitude)
+        shown = filled(part, levels, first, self.magnitude) if self.holed else part
         source = self._kept_slices(first, last)
         block = source if shown is part else self._sent(shown)
         power = source[own.start : own.stop].square().mean(dim=(1, 2))

@@ -131,7 +131,7 @@ def _noisy_head(options: argparse.Namespace) -> np.ndarray:
 
 
 def _ratio_row(name: str, found: dict[str, Any], target: float) -> tuple[str, str, str, str]:
-    bound = f"; its convolutions alone: {found['bound']:.0%}" if "bound" in found else ""
+    bound = f"; its convolutions alone: {found['bound']:.0%}" if found.get("bound") else ""
     shown = f"{found['ratio']:.0%} of a convolution ({found['gflop_per_s']:.0f} GFLOP/s{bound})"
     return name, shown, f">= {target:.0%}", _yes(found["ratio"] >= target)
 

@@ -74,18 +74,19 @@ class Measured:
 
     def report(self) -> dict[str, object]:
         """Medians over the rounds; `ratio` is against the fastest of the references, the strictest reading; `bound` is
-        what it would be if nothing but the network's convolutions took time.
+        what it would be if nothing but the network's convolutions took time (0: not measured).
         """
         rate = self.operations / np.array(self.seconds)
         reference = np.stack(self.references)
         channels = [str(c) for c, _ in CONVOLUTIONS]
-        bound = {"bound": float(np.median(self.operations / np.array(self.alone) / reference.max(axis=1)))}
-        return (bound if self.alone else {}) | {
+        alone = np.array(self.alone or [np.inf] * len(rate))
+        return {
             "gflop": self.operations / 1e9,
             "seconds": float(np.median(self.seconds)),
             "gflop_per_s": float(np.median(rate)) / 1e9,
             "reference_gflop_per_s": dict(zip(channels, (np.median(reference, axis=0) / 1e9).tolist())),
             "ratio": float(np.median(rate / reference.max(axis=1))),
+            "bound": float(np.median(self.operations / alone / reference.max(axis=1))),
             "ratio_to_each": dict(zip(channels, np.median(rate[:, None] / reference, axis=0).tolist())),
             "rounds": len(self.seconds),
         }

@@ -465,20 +465,24 @@ def test_slices_that_do_not_fit_a_gpu_are_made_ready_on_the_processor(
     """A GPU without room, as the slices see it; the network is on the processor anyway."""
     scan, options = np.abs(_scan()), Options(sigma=10.0, device="cpu", uncertainty=True, isotropic=isotropic)
     expected = denoise(scan, _model(Shrink), options)
-    prepare, send, refused = volumepass.VolumePass.__init__, volumepass.VolumePass._sent, []
+    prepare, refused = volumepass.VolumePass.__init__, []
 
     def on_a_gpu(self, *given):  # type: ignore[no-untyped-def]
         prepare(self, *given)
         self.home = torch.device("cuda")
 
-    def full(self, array):  # type: ignore[no-untyped-def]
-        if self.home.type == "cuda":
-            refused.append(array.shape)
-            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
-        return send(self, array)
+    def without_room(method):  # type: ignore[no-untyped-def]
+        def tried(*given, **more):  # type: ignore[no-untyped-def]
+            if torch.device("cuda") in (more.get("device"), getattr(given[0], "home", None)):
+                refused.append(method)
+                raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+            return method(*given, **more)
+
+        return tried
 
     monkeypatch.setattr(volumepass.VolumePass, "__init__", on_a_gpu)
-    monkeypatch.setattr(volumepass.VolumePass, "_sent", full)
+    monkeypatch.setattr(volumepass.VolumePass, "_sent", without_room(volumepass.VolumePass._sent))
+    monkeypatch.setattr(torch, "empty", without_room(torch.empty))
     found = denoise(scan, _model(Shrink), options)
     assert len(refused) == 1  # what one axis finds out, the others need not
     assert np.array_equal(found.denoised, expected.denoised)
@@ -487,10 +491,27 @@ def test_slices_that_do_not_fit_a_gpu_are_made_ready_on_the_processor(
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 @pytest.mark.parametrize("noise", ["gaussian", "rician"])
-def test_a_gpu_gives_what_the_processor_gives(noise: str) -> None:
-    scan = np.abs(noisy(phantom((6, 128, 128)), 60.0))
-    one, other = (denoise(scan, load("default"), Options(sigma=60.0, noise=noise, device=d)) for d in ("cpu", "cuda"))
-    assert (one.device, other.device) == ("cpu", "cuda")
+@pytest.mark.parametrize("isotropic", [False, True])
+@pytest.mark.parametrize("room", [10**6, 4], ids=["with room", "whose memory ends on the way"])
+def test_a_gpu_gives_what_the_processor_gives(
+    noise: str, isotropic: bool, room: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan = np.abs(noisy(phantom((24, 128, 128)), 60.0))
+    send, sent = volumepass.VolumePass._sent, []
+
+    def sometimes(self, array):  # type: ignore[no-untyped-def]
+        sent.append(self.home.type)
+        if self.home.type == "cuda" and len(sent) > room:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return send(self, array)
+
+    options = [Options(sigma=60.0, noise=noise, device=d, isotropic=isotropic) for d in ("cpu", "cuda")]
+    one = denoise(scan, load("default"), options[0])
+    monkeypatch.setattr(volumepass.VolumePass, "_sent", sometimes)
+    monkeypatch.setattr(volumepass, "LARGEST_STEP", 8)
+    other = denoise(scan, load("default"), options[1])
+    assert (one.device, other.device, sent[0]) == ("cpu", "cuda", "cuda")
+    assert ("cpu" in sent) == (room == 4)
     assert np.abs(one.denoised - other.denoised).mean() < 0.02 * 60.0
 
 
