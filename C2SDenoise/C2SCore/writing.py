@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import shutil
 import tempfile
 import time
@@ -50,14 +51,10 @@ def atomic(path: str | Path, suffix: str = "") -> Iterator[Path]:
     """
     path = check_writable(path)
     with _folder(path.parent):
-        handle, name = tempfile.mkstemp(prefix=TEMPORARY, suffix=suffix, dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
+        temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(8)}{suffix}"
         try:
+            temporary.touch(exist_ok=False)  # within: whatever stops the program now, the file goes
             yield temporary
-            mask = os.umask(0)  # mkstemp makes private files; the result gets the rights of any other new file
-            os.umask(mask)
-            temporary.chmod(0o666 & ~mask)
             _replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
