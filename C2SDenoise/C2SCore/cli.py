@@ -168,6 +168,12 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--card", default="", metavar="FILE.yaml", help="what to write on the model card: description, licence ..."
     )
+    train.add_argument(
+        "--report",
+        default="",
+        metavar="OUT.html",
+        help="a page with the curves, held-back slices, and a comparison with the bundled model and BM3D",
+    )
     train.add_argument("--resume", action="store_true", help="go on with the training that --out, or C2S Train, began")
     train.add_argument("--device", default="auto", help="auto (default), cpu, cuda or mps")
     train.add_argument("--json", action="store_true", help="print the model's card as JSON")

@@ -29,12 +29,14 @@ STAGES = {"prepare": "Measuring scans"}
 
 
 def run(options: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
-    """Trains and returns the new model's card."""
+    """Trains and returns the new model's card; with a report, its numbers too."""
     if options.minutes is not None and not options.minutes > 0:
         raise UserError(f"The minutes are {options.minutes:g}; they must be above 0.")
     facts = card_facts(options)
     out = model_path(options.out).absolute()
     check_writable(out)
+    if options.report:
+        _check_report(options.report)
     if options.resume:  # a model without its training needs no scans to be refused
         check_free(out, resume=True)
     known = options.resume and (run_folder(out) / RECORD).is_file()
@@ -72,9 +74,48 @@ def run(options: argparse.Namespace, reporter: Reporter) -> dict[str, Any]:
             if not out.exists():
                 which = "the first look at the held-back slices, so there is no model yet"
             raise Cancelled(f"Stopped before {which}. c2s train --resume --out {options.out} goes on.") from None
-    reporter.close()
-    print(f"{counted(len(record.cases), 'scan')} -> {out}", file=sys.stderr)
-    return dataclasses.asdict(card.read_card(out))
+        reporter.close()
+        print(f"{counted(len(record.cases), 'scan')} -> {out}", file=sys.stderr)
+        made = dataclasses.asdict(card.read_card(out))
+        return made | {"report": _reported(options, record, reporter, stopped)} if options.report else made
+
+
+def _check_report(path: str) -> None:
+    if not path.lower().endswith((".html", ".htm")):
+        raise UserError(f"The report is {path!r}; it is a web page, so its name must end with .html. Change the name.")
+    check_writable(path)
+
+
+def _reported(
+    options: argparse.Namespace, record: Record, reporter: Reporter, stopped: threading.Event
+) -> dict[str, Any]:
+    """Writes the page, says its sentence and returns its numbers; none where the training was stopped early."""
+    if stopped.is_set():
+        _note(
+            f"No report: the training was stopped. c2s train --resume --out {options.out} goes on, with --report too."
+        )
+        return {}
+    from C2SCore import trainjobs
+    from C2SCore.worker import Context, Orders
+
+    stages = list[str]()
+
+    def listen(message: events.Message) -> None:
+        if isinstance(message, events.Progress) and message.stage not in stages[-1:]:
+            stages.append(message.stage)
+            if not reporter.quiet:
+                print(f"{message.stage} ...", file=sys.stderr, flush=True)
+
+    cases = tuple(record.cases)
+    job = events.ReportJob(
+        "report", str(record.out), options.report, cases, tuple(record.history()), device=options.device
+    )
+    try:
+        numbers = trainjobs.report(job, Context(job, Orders(stopped), listen)).numbers
+    except Cancelled:
+        raise Cancelled(f"Stopped before the report was written; the model {record.out} is there.") from None
+    print(f"{numbers['sentence']} -> {options.report}", file=sys.stderr)
+    return numbers
 
 
 def _note(text: str) -> None:
