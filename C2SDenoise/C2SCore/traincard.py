@@ -25,7 +25,7 @@ def drafted(given: dict[str, Any], cases: Sequence[Case], config: TrainConfig, o
     coloured = sum(not case.spectrum.white for case in cases)
     facts: dict[str, Any] = {
         "name": out.stem,
-        "trained_on": tuple(case.name for case in cases),
+        "trained_on": tuple(dict.fromkeys(case.name for case in cases)),
         "slices": sum(len(case.slices) for case in cases),
         "sigma_range": span,
         "intensity_range": (
