@@ -56,6 +56,16 @@ def scan_file(tmp_path) -> Path:
 
 
 @pytest.fixture
+def folder(tmp_path) -> Path:
+    """Three scans, one of them broken, in two folders."""
+    place = tmp_path / "in"
+    files.write(make_scan(0), place / "a.nii.gz")
+    files.write(make_scan(1), place / "deep" / "c.nrrd")
+    (place / "b.nii.gz").write_bytes((place / "a.nii.gz").read_bytes()[:500])
+    return place
+
+
+@pytest.fixture
 def one_thread(monkeypatch):
     """Here and in the processes that the test starts: sums depend on how many threads share them."""
     import torch
