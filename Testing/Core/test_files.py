@@ -1,47 +1,23 @@
-"""Formats in and out: voxels, geometry, frames, and every bad file refused with a reason."""
+"""Formats in: voxels, geometry, frames, scans in folders, and every bad file refused with a reason."""
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
-import struct
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from grids import FORMATS, make_scan, oblique
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_dicom import write_slice
 
-from C2SCore import files, nifti, scan
+from C2SCore import files, scan
 from C2SCore.errors import UserError
-from C2SCore.scan import Scan, same_grid
-from C2SCore.writing import check_writable, write_json
-
-FORMATS = [".nii", ".nii.gz", ".nrrd", ".mha"]
-
-
-def make_scan(matrix: np.ndarray | None = None, shape: tuple[int, int, int] = (3, 5, 7), seed: int = 0) -> Scan:
-    voxels = np.random.default_rng(seed).normal(100, 20, shape).astype(np.float32)
-    matrix = np.array([[-0.9, 0, 0, 11], [0, -0.8, 0, 22], [0, 0, 3, 33], [0, 0, 0, 1.0]]) if matrix is None else matrix
-    spacing = tuple(float(s) for s in np.linalg.norm(matrix[:3, :3], axis=0))
-    return Scan(voxels=voxels, spacing=spacing, ijk_to_ras=matrix, name="made")
-
-
-def oblique(angles: tuple[float, float, float], spacing: tuple[float, float, float], flip: bool) -> np.ndarray:
-    """Rotations about x, y, z; optionally left-handed."""
-    matrix = np.eye(4)
-    for axis, angle in enumerate(angles):
-        a, b = [n for n in range(3) if n != axis]
-        turn = np.eye(3)
-        turn[[a, a, b, b], [a, b, a, b]] = np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)
-        matrix[:3, :3] = turn @ matrix[:3, :3]
-    matrix[:3, :3] *= np.array(spacing) * np.array([1, 1, -1 if flip else 1])
-    matrix[:3, 3] = -12.5, 40.25, 7
-    return matrix
+from C2SCore.scan import same_grid
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
@@ -65,60 +41,6 @@ def test_sheared_geometry_survives(suffix, tmp_path):
     matrix = np.array([[2, 0.4, 0, 5], [0, 2, 0.3, 6], [0, 0, 3, 7], [0, 0, 0, 1.0]])
     (back,) = files.read(files.write(make_scan(matrix), tmp_path / f"scan{suffix}"))
     np.testing.assert_allclose(back.ijk_to_ras, matrix, atol=1e-9)
-
-
-def test_sheared_geometry_is_refused_by_nifti(tmp_path):
-    matrix = np.array([[2, 0.4, 0, 5], [0, 2, 0, 6], [0, 0, 3, 7], [0, 0, 0, 1.0]])
-    with pytest.raises(UserError, match="right angles"):
-        files.write(make_scan(matrix), tmp_path / "scan.nii")
-    assert not list(tmp_path.iterdir())
-    for shear in (0.4, 0.004):
-        matrix[0, 1] = shear
-        nibabel.save(nibabel.Nifti1Image(np.zeros((6, 5, 4), np.int16), matrix), tmp_path / "in.nii")
-        with pytest.raises(UserError, match=r"not at right angles.*\.nrrd"):
-            files.read(tmp_path / "in.nii")
-
-
-def test_nifti_lies_where_nibabel_says(tmp_path):
-    matrix = oblique((0.3, -0.2, 0.5), (1.5, 2, 3), False)
-    values = np.arange(6 * 5 * 4, dtype=np.int16).reshape(6, 5, 4)
-    nibabel.save(nibabel.Nifti1Image(values, matrix), tmp_path / "in.nii.gz")
-    (scan,) = files.read(tmp_path / "in.nii.gz")
-    np.testing.assert_allclose(scan.ijk_to_ras, matrix, atol=1e-4)
-    assert np.array_equal(scan.voxels, values.transpose(2, 1, 0))
-    assert scan.dtype == np.int16
-    assert scan.name == "in"
-    files.write(scan, tmp_path / "out.nii.gz", np.int16)
-    out = nibabel.load(tmp_path / "out.nii.gz")
-    assert np.array_equal(np.asarray(out.dataobj), values)
-    np.testing.assert_allclose(out.affine, matrix, atol=1e-4)
-
-
-def test_nifti_slope_and_intercept_are_applied(tmp_path):
-    image = nibabel.Nifti1Image(np.full((4, 4, 2), 10, np.int16), np.eye(4))
-    image.header.set_slope_inter(0.5, 3)
-    nibabel.save(image, tmp_path / "in.nii")
-    assert (files.read(tmp_path / "in.nii")[0].voxels == 10 * 0.5 + 3).all()
-
-
-@pytest.mark.parametrize(
-    ("slope", "intercept", "value", "expected"),
-    [
-        (2, 0, 10, "i2"),
-        (2, -5, 10, "i2"),
-        (1, 0, 10, "i2"),
-        (0.5, 0, 10, "f4"),
-        (2, 0, 20000, "f4"),
-        (1, 0.5, 10, "f4"),
-    ],
-)
-def test_integers_with_a_slope_stay_integers_where_they_can(slope, intercept, value, expected, tmp_path):
-    image = nibabel.Nifti1Image(np.full((4, 4, 2), value, np.int16), np.eye(4))
-    image.header.set_slope_inter(slope, intercept)
-    nibabel.save(image, tmp_path / "in.nii")
-    (scan,) = files.read(tmp_path / "in.nii")
-    assert scan.dtype == np.dtype(expected)
-    assert np.array_equal(files.read(files.write(scan, tmp_path / "out.nii", scan.dtype))[0].voxels, scan.voxels)
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
@@ -178,14 +100,6 @@ def test_truncated_files_are_refused(suffix, part, tmp_path):
         files.read(cut)
 
 
-def test_compressed_nifti_of_several_members_is_read(tmp_path):
-    import gzip
-
-    plain = files.write(make_scan(), tmp_path / "a.nii").read_bytes()
-    (tmp_path / "b.nii.gz").write_bytes(gzip.compress(plain[:400]) + gzip.compress(plain[400:]))
-    assert np.array_equal(files.read(tmp_path / "b.nii.gz")[0].voxels, make_scan().voxels)
-
-
 @pytest.mark.parametrize("suffix", [*FORMATS, ".h5"])
 def test_files_that_are_no_images_are_refused(suffix, tmp_path):
     text, empty = tmp_path / f"text{suffix}", tmp_path / f"empty{suffix}"
@@ -214,52 +128,6 @@ def test_colours_and_complex_numbers_are_refused(suffix, tmp_path):
         nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 2), np.complex64), np.eye(4)), tmp_path / f"c{suffix}")
         with pytest.raises(UserError, match="complex"):
             files.read(tmp_path / f"c{suffix}")
-
-
-def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
-    path = files.write(make_scan(), tmp_path / "a.nrrd")
-    before = path.read_bytes()
-
-    def fail(*args, **kwargs):
-        Path(args[1]).write_bytes(b"half")
-        raise RuntimeError("sitk::ERROR: disk full")
-
-    monkeypatch.setattr(sitk, "WriteImage", fail)
-    with pytest.raises(UserError, match="disk full"):
-        files.write(make_scan(seed=1), path)
-    assert path.read_bytes() == before
-    assert [p.name for p in tmp_path.iterdir()] == ["a.nrrd"]
-
-
-@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd"])
-@pytest.mark.parametrize("kept", [0, 0.5, 0.99])
-def test_image_cut_by_a_full_disk_is_noticed_and_leaves_the_old_file(kept, suffix, tmp_path, monkeypatch):
-    path = files.write(make_scan(), tmp_path / f"a{suffix}")
-    before = path.read_bytes()
-    whole = sitk.WriteImage
-
-    def cut(image, name, **options):
-        whole(image, name, **options)
-        Path(name).write_bytes(Path(name).read_bytes()[: int(kept * Path(name).stat().st_size)])
-
-    monkeypatch.setattr(sitk, "WriteImage", cut)
-    with pytest.raises(UserError, match=rf"a{suffix} could not be written.*Free some space"):
-        files.write(make_scan(seed=1), path)
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_record_without_room_leaves_the_old_one(tmp_path, monkeypatch):
-    path = write_json(tmp_path / "a.json", {"a": 1})
-
-    def full(*args, **kwargs):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(UserError, match=r"a\.json could not be written \(No space left"):
-        write_json(path, {"a": 2})
-    assert json.loads(path.read_text()) == {"a": 1}
-    assert list(tmp_path.iterdir()) == [path]
 
 
 @pytest.fixture
@@ -292,23 +160,6 @@ def test_dicom_below_names_that_are_not_utf8_is_refused(foreign, tmp_path):
         with pytest.raises(UserError, match="UTF-8"):
             files.read(folder)
     assert sorted(files.find_scans(tmp_path)) == sorted([foreign, tmp_path / "plain"])
-
-
-def test_records_hold_names_that_are_not_utf8(tmp_path):
-    path = write_json(tmp_path / "a.json", {"scan": os.fsdecode(b"m\xfcller"), "müller": 1})
-    assert json.loads(path.read_text("utf-8")) == {"scan": os.fsdecode(b"m\xfcller"), "müller": 1}
-
-
-def test_unwritable_places_are_found(tmp_path):
-    (tmp_path / "file").touch()
-    (tmp_path / "folder.nrrd").mkdir()
-    for place in (tmp_path / "folder.nrrd", tmp_path / "file" / "below.nrrd", Path("/proc/c2s/scan.nrrd")):
-        with pytest.raises(UserError, match=r"Add a name|Choose another place"):
-            check_writable(place)
-        with pytest.raises(UserError, match=r"Add a name|Choose another place"):
-            files.write(make_scan(), place)
-    check_writable(tmp_path / "new" / "deep" / "scan.nrrd")
-    assert not (tmp_path / "new").exists()
 
 
 def test_find_scans_lists_what_read_takes(tmp_path):
@@ -384,42 +235,6 @@ def test_voxels_that_are_no_numbers_are_found_in_every_format(tmp_path, suffix, 
         scan.check(files.read_one(path))
 
 
-@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
-@pytest.mark.parametrize("order", "<>")
-def test_voxels_that_are_no_numbers_are_found_in_either_order_of_bytes(tmp_path, kind, order):
-    header = kind.header_class(endianness=order)
-    header.set_data_dtype(np.float32)
-    voxels = make_scan().voxels.T.copy()
-    for name in ("good", "bad"):
-        nibabel.save(kind(voxels, np.eye(4), header), tmp_path / f"{name}.nii")
-        voxels[0, 0, 0] = np.nan
-    nifti.check_finite(tmp_path / "good.nii")
-    with pytest.raises(UserError, match="1 voxels that are NaN or infinite"):
-        nifti.check_finite(tmp_path / "bad.nii")
-
-
-@pytest.mark.parametrize("order", "<>")
-@pytest.mark.parametrize("kind", ["u1", "i2", "i4", "f4", "f8"])
-def test_voxels_that_lie_plainly_in_a_file_are_those_of_simpleitk(kind, order, tmp_path):
-    header = nibabel.Nifti1Header(endianness=order)
-    header.set_data_dtype(np.dtype(kind).newbyteorder(order))
-    voxels = make_scan().voxels.astype(kind)
-    nibabel.save(nibabel.Nifti1Image(voxels.T, np.eye(4), header), path := tmp_path / "plain.nii")
-    assert nifti.plain_voxels(path, voxels.shape).dtype == kind
-    found, expected = files.read_one(path), sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
-    assert np.array_equal(found.voxels, expected.astype(np.float32)) and found.dtype == expected.dtype
-
-
-@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
-def test_nifti_2_is_read_or_named(tmp_path, suffix):
-    scan = make_scan()
-    nibabel.save(nibabel.Nifti2Image(scan.voxels.T, np.eye(4)), path := tmp_path / f"second{suffix}")
-    try:  # newer versions of ITK may read it
-        assert np.array_equal(files.read_one(path).voxels, scan.voxels)
-    except UserError as error:
-        assert "NIfTI-2" in str(error) and "NIfTI-1" in str(error)
-
-
 @pytest.mark.parametrize("name", ["a.nii.gz", "a.mha"])
 def test_damage_inside_a_compressed_file_is_found(name, tmp_path):
     path = files.write(make_scan(shape=(4, 64, 64)), tmp_path / name)
@@ -428,34 +243,4 @@ def test_damage_inside_a_compressed_file_is_found(name, tmp_path):
     data[middle : middle + 8] = bytes(255 - b for b in data[middle : middle + 8])
     path.write_bytes(data)
     with pytest.raises(UserError, match="is damaged"):
-        files.read(path)
-
-
-@pytest.mark.parametrize("name", ["out.nii", "out.nii.gz"])
-def test_both_transforms_of_a_nifti_file_are_kept(name, tmp_path):
-    nibabel = pytest.importorskip("nibabel")
-    scanner = np.diag([1.5, 1.5, 3, 1.0])
-    atlas = np.array([[1.4, 0.3, 0, -60], [-0.3, 1.4, 0, -80], [0, 0, 3.1, 12], [0, 0, 0, 1.0]])
-    image = nibabel.Nifti1Image(np.random.default_rng(0).normal(100, 5, (10, 12, 4)).astype(np.float32), None)
-    image.set_qform(scanner, "scanner")
-    image.set_sform(atlas, "mni")
-    nibabel.save(image, tmp_path / "in.nii.gz")
-    scan = files.read_one(tmp_path / "in.nii.gz")
-    made = nibabel.load(files.write(scan.with_voxels(scan.voxels + 1), tmp_path / name))
-    np.testing.assert_allclose(made.get_qform(), scanner, atol=1e-5)
-    np.testing.assert_allclose(made.get_sform(), atlas, atol=1e-5)
-    assert (int(made.header["qform_code"]), int(made.header["sform_code"])) == (1, 4)
-    np.testing.assert_allclose(made.get_fdata(), image.get_fdata() + 1, atol=1e-3)
-    assert sorted(f.name for f in tmp_path.iterdir()) == sorted(["in.nii.gz", name])
-
-
-def test_voxels_without_an_offset_begin_behind_the_header(tmp_path):
-    content = bytearray(files.write(make_scan(), tmp_path / "a.nii").read_bytes())
-    struct.pack_into("<f", content, 108, 0.0)
-    (path := tmp_path / "b.nii").write_bytes(content)
-    expected = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
-    assert np.array_equal(files.read_one(path).voxels, expected)
-    struct.pack_into("<f", content, 108, np.nan)
-    path.write_bytes(content)
-    with pytest.raises(UserError, match="Copy it again"):
         files.read(path)
