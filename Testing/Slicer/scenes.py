@@ -127,3 +127,10 @@ def scalar_volumes() -> set[str]:
     import slicer
 
     return {node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")}
+
+
+def voxels(node: Any) -> np.ndarray:
+    """(K, J, I), shared with the node."""
+    import slicer
+
+    return slicer.util.arrayFromVolume(node)

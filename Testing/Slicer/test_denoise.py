@@ -8,14 +8,9 @@ import sys
 import numpy as np
 import pytest
 import slicer
-from scenes import OBLIQUE, add_volume, apply, open_panel, phantom, scalar_volumes, settle
+from scenes import OBLIQUE, add_volume, apply, open_panel, phantom, settle, voxels
 
-from C2SCore.quality import residual_checks
 from C2SSlicer import compare, job, volumes
-
-
-def voxels(node) -> np.ndarray:
-    return slicer.util.arrayFromVolume(node)
 
 
 def test_without_a_volume_nothing_can_be_applied(bench):
@@ -163,58 +158,6 @@ def test_a_new_output_volume_is_made_by_the_selector(bench):
     assert apply(bench, widget).result.volume is made
 
 
-def test_the_detail_slider_acts_at_once_and_the_evidence_follows(bench):
-    source = add_volume()
-    widget = open_panel(bench)
-    run = apply(bench, widget)
-    result, estimate = run.result.volume, run.refinement.estimates[0].copy()
-    before = json.loads(widget._parameterNode.evidence)["residual_edge_correlation"]
-    for percent in (40, 100, 0, 70):
-        widget.ui.detailSlider.setValue(percent)
-        expected = estimate + percent / 100 * (voxels(source) - estimate)
-        assert np.allclose(voxels(result), expected, atol=1e-3)
-        assert np.allclose(voxels(run.result.noise), voxels(source) - expected, atol=1e-3)
-    assert volumes.facts_of(result)["Detail"] == "0.7"
-    widget._parameterNode.evidence = ""
-    settle(bench, widget)
-    after = json.loads(widget._parameterNode.evidence)
-    expected = residual_checks(voxels(source), estimate, run.result.numbers["sigma"], kept=0.7)
-    for key in ("noise_after", "snr_gain_db", "residual_edge_correlation"):
-        assert after[key] == pytest.approx(expected[key], rel=1e-2, abs=1e-3)
-    assert after["residual_edge_correlation"] == pytest.approx(before, abs=1e-3)
-    assert widget.panel.run is run  # no second inference
-
-
-def test_the_numbers_of_a_script_are_those_of_the_detail_that_it_asked_for(bench):
-    from C2SDenoise import C2SDenoiseLogic
-
-    source = add_volume()
-    none, half = (C2SDenoiseLogic().denoise(source, model="tiny", sigma=15.0, detail=d).numbers for d in (0.0, 0.5))
-    assert half["noise_after"] > none["noise_after"] and half["removed"] == pytest.approx(none["removed"] / 2)
-
-
-def test_detail_that_is_moved_during_a_run_is_that_of_the_result(bench):
-    add_volume()
-    widget = open_panel(bench)
-    bench.click(widget.ui.applyButton)
-    widget.ui.detailSlider.setValue(60)
-    bench.wait_until(lambda: widget.panel.run.finished)
-    settle(bench, widget)
-    run = widget.panel.run
-    assert volumes.facts_of(run.result.volume)["Detail"] == "0.6" and run.refinement.detail == 0.6
-
-
-def test_a_result_that_was_cropped_is_left_alone_by_the_slider(bench):
-    widget = open_panel(bench)
-    widget._parameterNode.inputVolume = add_volume("T1")
-    result = apply(bench, widget).result.volume
-    cropped = voxels(result)[:, 4:].copy()
-    slicer.util.updateVolumeFromArray(result, cropped)
-    widget.ui.detailSlider.setValue(50)
-    bench.process_events()
-    assert np.array_equal(voxels(result), cropped)
-
-
 def test_the_evidence_keeps_to_the_noise_map_of_the_run(bench):
     level = 15 * np.linspace(0.5, 2, 128)
     clean = phantom((16, 128, 128), sigma=0)
@@ -231,51 +174,6 @@ def test_the_evidence_keeps_to_the_noise_map_of_the_run(bench):
     after = json.loads(widget._parameterNode.evidence)
     for key in ("noise_before", "noise_after", "snr_gain_db"):
         assert after[key] == pytest.approx(run.result.numbers[key], rel=1e-2)
-
-
-def test_two_contrasts(bench):
-    """The second contrast lies on another grid under a transform, and changes the result."""
-    source = add_volume(matrix=OBLIQUE)
-    shifted = OBLIQUE.copy()
-    shifted[:3, 3] += OBLIQUE[:3, 0]
-    other = add_volume("FLAIR", phantom(seed=5), shifted)
-    widget = open_panel(bench, "tiny pair")
-    widget._parameterNode.inputVolume = source
-    assert "Needs FLAIR" in widget.ui.modelSummaryLabel.text
-    run_without = None
-    bench.click(widget.ui.applyButton)
-    assert "0 other contrasts" in widget.ui.statusLabel.text and widget.panel.run is run_without
-    import qt
-
-    widget.ui.contrastSelector.setCheckState(other, qt.Qt.Checked)
-    bench.process_events()
-    assert [n.GetName() for n in widget._parameterNode.otherContrasts] == ["FLAIR"]
-    first = apply(bench, widget)
-    assert volumes.facts_of(first.result.volume)["OtherContrasts"] == "FLAIR"
-    values = voxels(first.result.volume).copy()
-    slicer.util.updateVolumeFromArray(other, phantom(seed=6) * 0.1)
-    second = apply(bench, widget)
-    assert not np.allclose(values, voxels(second.result.volume), atol=1e-3)
-
-
-def test_other_contrasts_come_in_the_order_of_the_model(bench):
-    from C2SCore.card import Card
-    from C2SSlicer.request import Request, node_ids
-
-    source, t2, flair, odd = (add_volume(name) for name in ("p1_T1W", "p1_T2W", "p1_FLAIR", "odd"))
-    card = Card(name="three", auxiliary=("FLAIR", "T2w"))
-    asked = Request(source.GetID(), auxiliary=node_ids((t2, flair)))
-    assert asked.in_order_of(card).auxiliary == node_ids((flair, t2))
-    unclear = Request(source.GetID(), auxiliary=node_ids((t2, odd)))
-    assert unclear.in_order_of(card) == unclear
-
-
-def test_the_input_as_its_own_helper_is_refused(bench):
-    add_volume()
-    widget = open_panel(bench, "tiny pair")
-    widget._parameterNode.otherContrasts = [widget._parameterNode.inputVolume]
-    bench.click(widget.ui.applyButton)
-    assert "cannot help itself" in widget.ui.statusLabel.text
 
 
 def test_a_reference_gives_psnr_and_ssim(bench):
@@ -359,43 +257,6 @@ def test_noise_outside_the_range_is_said(bench):
     add_volume(voxels=phantom(sigma=90))
     widget = open_panel(bench)
     assert "more noise" in widget.ui.modelSummaryLabel.text
-
-
-def test_scripting_blocks_and_returns_the_result(bench):
-    source = add_volume()
-    names = scalar_volumes()
-    from C2SDenoise import C2SDenoiseLogic
-
-    result = C2SDenoiseLogic().denoise(source, model="tiny", sigma=15.0, removedNoise=True, detail=0.1)
-    assert scalar_volumes() - names == {"T1 näive denoised", "T1 näive removed noise"}
-    assert result.numbers["sigma"] == pytest.approx(15) and isinstance(result.warnings, list)
-    mine = add_volume("Mine")
-    assert C2SDenoiseLogic().denoise(source, mine, model="tiny").volume is mine
-
-
-@pytest.mark.parametrize(
-    ("options", "text"),
-    [
-        ({"model": "nobody"}, "no model 'nobody'"),
-        ({"sigma": -1.0}, "noise level is -1"),
-        ({"noise": "salt"}, "'salt'"),
-        ({"detail": 1.5}, "detail is 1.5"),
-        ({"device": "abacus"}, "'abacus'"),
-        ({"adaptMinutes": -1}, "-1"),
-    ],
-)
-def test_scripting_refuses_nonsense_before_any_work(bench, options, text):
-    from C2SCore.errors import UserError
-
-    source = add_volume()
-    names = scalar_volumes()
-    from C2SDenoise import C2SDenoiseLogic
-
-    with pytest.raises(UserError, match=text):
-        C2SDenoiseLogic().denoise(source, **{"model": "tiny", **options})
-    with pytest.raises(UserError, match="never overwritten"):
-        C2SDenoiseLogic().denoise(source, source, model="tiny")
-    assert scalar_volumes() == names
 
 
 def test_the_bundled_model_denoises(bench):

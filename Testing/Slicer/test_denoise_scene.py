@@ -10,16 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import slicer
-from scenes import MODULE, OBLIQUE, add_volume, apply, open_panel, phantom, scalar_volumes, settle
+from scenes import MODULE, OBLIQUE, add_volume, apply, open_panel, phantom, scalar_volumes, settle, voxels
 
 from C2SCore import events
 from C2SCore.errors import UserError
 from C2SCore.noise import frame_limits
 from C2SSlicer import sequences, volumes
-
-
-def voxels(node) -> np.ndarray:
-    return slicer.util.arrayFromVolume(node)
 
 
 def reopen(path) -> None:
