@@ -21,5 +21,6 @@ except ImportError as error:
     headless_bench = bench
 
 from scenes import models, warm_worker
+from trainscenes import nothing_left
 
-__all__ = ["bench", "headless_bench", "models", "warm_worker"]
+__all__ = ["bench", "headless_bench", "models", "nothing_left", "warm_worker"]

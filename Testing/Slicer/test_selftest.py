@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from trainscenes import MODULE
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = {"torch": "torch", "yaml": "PyYAML", "h5py": "h5py", "safetensors": "safetensors"}
@@ -128,3 +129,13 @@ def test_a_file_that_is_held_does_not_keep_the_module_from_closing(bench, monkey
         inspection.close()
     assert file.exists()
     shutil.rmtree(file.parent)
+
+
+def test_the_self_test_passes(bench, models):
+    """Also after the module was reloaded, as a developer does."""
+    widget = bench.load_module(MODULE)
+    bench.enter(widget)
+    assert bench.reload(widget) is not widget
+    from C2SDenoiseTrain import C2SDenoiseTrainTest
+
+    C2SDenoiseTrainTest().runTest()

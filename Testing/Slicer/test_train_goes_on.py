@@ -7,18 +7,16 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
-import numpy as np
 import pytest
 import slicer
 from scenes import add_volume
 from test_denoise_speed import Ticks, busy_machine
-from trainscenes import FEW, LONG, MODULE, ROOT, open_train, read_folder, sessions, start, until_end, until_points
+from trainscenes import LONG, ROOT, open_train, read_folder, sessions, start, until_end, until_points
 
 from C2SCore.card import read_card
 
+pytestmark = pytest.mark.usefixtures("nothing_left")
 MODULES_BEFORE = frozenset(sys.modules)  # other tests of the same process may have loaded the core
 
 
@@ -31,14 +29,6 @@ def worker():
 def unfinished(widget) -> list[str]:
     """The trainings that are offered."""
     return [widget.ui.resumeBox.itemText(n).partition(" (")[0] for n in range(widget.ui.resumeBox.count)]
-
-
-@pytest.fixture(autouse=True)
-def nothing_left(models: Path) -> Iterator[None]:
-    """A training that was not finished would be offered to later tests, which share the folder of models."""
-    yield
-    for folder in models.glob("*.training"):
-        shutil.rmtree(folder)
 
 
 @pytest.mark.timing
@@ -283,238 +273,3 @@ def test_a_full_disk_is_told_and_the_last_checkpoint_stays(bench, models, tmp_pa
         worker()._command = command
     assert "No space left" in widget.ui.statusLabel.text and "last good one is intact" in widget.ui.statusLabel.text
     assert training.plan.resumable and widget.ui.resumeButton.enabled
-
-
-def test_two_trainings_in_one_folder_are_refused(bench, models, tmp_path):
-    """Another process (here: this one) holds the lock."""
-    from C2SCore import runlock
-
-    folder = models / "taken.training"
-    folder.mkdir()
-    handle = runlock.claim(folder / "lock")
-    widget = open_train(bench, "taken")
-    read_folder(bench, widget, sessions(tmp_path, count=1))
-    bench.click(widget.ui.startButton)
-    assert f"Process {os.getpid()} is training" in widget.ui.statusLabel.text
-    assert [path.name for path in folder.iterdir()] == ["lock"]
-    runlock.release(folder / "lock", handle)
-
-
-def test_the_self_test_passes(bench, models):
-    """Also after the module was reloaded, as a developer does."""
-    widget = bench.load_module(MODULE)
-    bench.enter(widget)
-    assert bench.reload(widget) is not widget
-    from C2SDenoiseTrain import C2SDenoiseTrainTest
-
-    C2SDenoiseTrainTest().runTest()
-
-
-def test_what_cannot_be_started_says_why(bench, models, tmp_path, monkeypatch):
-    from C2SSlicer import install
-
-    widget = open_train(bench, "tiny")
-    with monkeypatch.context() as patched:  # a Slicer without the packages, whose user declines
-        patched.setattr(widget.panel, "_absent", ["h5py>=3.8"])
-        patched.setattr(install, "ensure", lambda wanted: False)
-        widget.ui.dataFolderEdit.setCurrentPath(str(tmp_path))
-        bench.click(widget.ui.readButton)
-        assert "Nothing was installed" in widget.ui.statusLabel.text
-        assert not widget.panel.data.inspection.busy
-    widget.ui.dataFolderEdit.setCurrentPath(str(tmp_path / "nowhere"))
-    bench.click(widget.ui.readButton)
-    assert "is not a folder" in widget.ui.statusLabel.text
-    bench.click(widget.ui.startButton)
-    assert "no scan to train on" in widget.ui.statusLabel.text
-    broken = sessions(tmp_path, count=1) / "broken.nrrd"
-    broken.write_bytes(b"NRRD0004\n")
-    read_folder(bench, widget, tmp_path)
-    bad = next(row for row in widget.panel.data.rows if row.problem)
-    assert bad.text == "broken" and not bad.usable and "1 cannot be used" in widget.ui.dataLabel.text
-    bench.click(widget.ui.startButton)
-    assert "names must differ" in widget.ui.statusLabel.text
-    assert widget.panel.train.training is None
-
-
-def test_another_module_is_opened_during_an_installation(bench, models, tmp_path, monkeypatch):
-    """Slicer handles events meanwhile; afterwards it is said what to do."""
-    import qt
-
-    widget = open_train(bench, "left")
-    read_folder(bench, widget, sessions(tmp_path, count=1))
-    from C2SSlicer import install
-
-    def ensure(wanted):
-        bench.exit(widget)
-        return True
-
-    monkeypatch.setattr(install, "ensure", ensure)
-    for act in (
-        lambda: bench.click(widget.ui.startButton),
-        lambda: bench.click(widget.ui.readButton),
-        lambda: bench.click(widget.ui.estimateButton),
-        lambda: widget.ui.volumeSelector.setCheckState(add_volume("T1"), qt.Qt.Checked),
-    ):
-        widget.panel._absent = ["h5py>=3.8"]
-        act()
-        assert "another module was opened meanwhile" in widget.ui.statusLabel.text
-        bench.enter(widget)
-    bench.wait_until(lambda: not widget.panel.data.inspection.busy)
-    assert widget.panel.train.training is None and len(widget.panel.data.rows) == 2
-
-
-def test_closing_slicer_asks(bench, models, tmp_path):
-    """While nothing runs, it closes; while a training runs, the answer decides."""
-    open_train(bench, "closing")
-    from C2STrainSlicer import closing, trainrun
-
-    closing.watch()
-    window = slicer.util.mainWindow()
-    window.show()
-    assert window.close()
-    window.show()
-
-    class Going:
-        class plan:
-            out = tmp_path / "going.safetensors"
-
-    trainrun._running.append(Going)
-    try:
-        bench.set_testing(False)
-        import qt
-
-        with bench.answer_dialogs(lambda dialog: qt.QMessageBox.No) as shown:
-            assert not window.close()
-        assert "going" in str(shown)
-        with bench.answer_dialogs(lambda dialog: qt.QMessageBox.Yes):
-            assert window.close()
-    finally:
-        trainrun._running.clear()
-
-
-def test_one_closing_is_asked_about_once(bench, models, tmp_path, monkeypatch):
-    """macOS sends two events. When Slicer asks about unsaved data, the user may cancel: then it is asked anew."""
-    open_train(bench, "closing")
-    from types import SimpleNamespace
-
-    import qt
-
-    from C2STrainSlicer import closing, trainrun
-
-    class Cancels(qt.QWidget):
-        """In place of Slicer's question; as it was there first, it is asked last."""
-
-        def eventFilter(self, watched, event):
-            if event.type() == qt.QEvent.Close:
-                event.ignore()
-            return event.type() == qt.QEvent.Close
-
-    window, slicers, asked = slicer.util.mainWindow(), Cancels(), []
-    closing.unwatch()
-    window.installEventFilter(slicers)
-    closing.watch()
-
-    def confirm(text, title):
-        asked.append(text)
-        assert len(asked) < 9
-        second = qt.QCloseEvent()  # it comes while the first is being asked about
-        qt.QApplication.sendEvent(window, second)
-        assert not second.isAccepted()
-        return True
-
-    monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", confirm)
-    going = SimpleNamespace(plan=SimpleNamespace(out=tmp_path / "going.safetensors"))
-    monkeypatch.setattr(trainrun, "_running", [going])
-    window.show()
-    for times in (1, 2):
-        assert not window.close() and not window.close()
-        assert len(asked) == times
-        bench.process_events()
-    window.removeEventFilter(slicers)
-    assert window.close()
-    bench.process_events()
-    assert window.close() and len(asked) == 3
-
-
-def test_a_script_trains_a_folder_without_a_window(headless_bench, models, tmp_path):
-    """Two contrasts from a folder, blocking; then from arrays of the scene, with what is wrong said before."""
-    headless_bench.load_module(MODULE)
-    from C2SDenoiseTrain import C2SDenoiseTrainLogic
-
-    logic = C2SDenoiseTrainLogic()
-    folder = sessions(tmp_path / "in", ("T1W", "FLAIR"))
-    seen = []
-    done = logic.train(
-        str(folder),
-        str(tmp_path / "pair.safetensors"),
-        config=FEW,
-        target="T1W",
-        auxiliary=("FLAIR",),
-        card={"anatomy": "phantom"},
-        report=False,
-        onChange=lambda training: seen.append(training.stage),
-    )
-    assert done.state == "done" and done.plan.out.is_file() and "train" in seen
-    card = read_card(done.plan.out)
-    assert (card.contrasts, card.auxiliary, card.anatomy) == (("T1W",), ("FLAIR",), "phantom")
-    assert card.trained_on == ("p1_T1W", "p2_T1W")
-    with pytest.raises(ValueError, match="already"):
-        logic.train(str(folder), str(done.plan.out), config=FEW)
-    with pytest.raises(ValueError, match="there must be one for each"):
-        logic.train([add_volume("a T1")], "x", auxiliary=([],), config=FEW)
-    with pytest.raises(ValueError, match="steps"):
-        logic.train([add_volume("a T1")], "x", config=FEW | {"steps": -1})
-    with pytest.raises(RuntimeError, match="no noise"):
-        logic.train(
-            [add_volume("flat T1", np.full((3, 40, 40), 7, np.float32))], str(tmp_path / "f.safetensors"), config=FEW
-        )
-    assert not (tmp_path / "f.training").exists()
-
-
-def test_a_training_that_a_script_began_is_shown_and_both_are_told(bench, models, tmp_path):
-    """Also where the panel has had one of its own before; the script hears of the end, as it asked to."""
-    widget = open_train(bench, "of the panel")
-    read_folder(bench, widget, sessions(tmp_path, count=1))
-    until_end(bench, start(bench, widget))
-    bench.exit(widget)
-    from C2SDenoiseTrain import C2SDenoiseTrainLogic
-
-    told = []
-    training = C2SDenoiseTrainLogic().train(
-        str(tmp_path), "of a script", config=LONG, report=False, wait=False, onEnd=told.append
-    )
-    bench.enter(widget)
-    assert widget.ui.stopButton.enabled and not widget.ui.startButton.enabled
-    assert "of the panel" not in widget.ui.statusLabel.text
-    until_points(bench, training, 2)
-    assert len(widget.panel.train.monitor.points("loss")) == len(training.history)
-    bench.click(widget.ui.stopButton)
-    until_end(bench, training, "stopped")
-    assert told == [training] and "of a script" in widget.ui.statusLabel.text
-
-
-def test_a_script_is_told_what_there_is_and_what_is_left_out(headless_bench, models, tmp_path, caplog):
-    headless_bench.load_module(MODULE)
-    from C2SDenoiseTrain import C2SDenoiseTrainLogic
-
-    logic = C2SDenoiseTrainLogic()
-    folder = sessions(tmp_path / "in", ("T1w", "FLAIR"), count=3)
-    (folder / "p2_FLAIR.nrrd").unlink()
-    (folder / "p3_T1w.nrrd").write_text("garbage")
-    for target, auxiliary in (("PD", ()), ("T1w", ("PD",))):
-        with pytest.raises(ValueError, match=r"no scan of the contrast 'PD' .* there are FLAIR, T1W"):
-            logic.train(str(folder), str(tmp_path / "x.safetensors"), config=FEW, target=target, auxiliary=auxiliary)
-    out = str(tmp_path / "told.safetensors")
-    caplog.clear()
-    done = logic.train(str(folder), out, config=FEW, target="t1w", auxiliary=("flair",), report=False)
-    card = read_card(done.plan.out)
-    assert (card.trained_on, card.contrasts, card.auxiliary) == (("p1_T1w",), ("T1W",), ("FLAIR",))
-    assert "p2 lacks FLAIR" in caplog.text and "left out: p3_T1w: " in caplog.text
-    for path in folder.glob("p[12]_T1w.nrrd"):
-        path.unlink()
-    with pytest.raises(ValueError, match=r"no scan .* there are FLAIR\. .* Not usable: p3_T1w"):
-        logic.train(str(folder), str(tmp_path / "x.safetensors"), config=FEW, target="T1W")
-    for path in folder.glob("*_FLAIR.nrrd"):
-        path.unlink()
-    with pytest.raises(ValueError, match=r"There is no scan to train on .* p3_T1w: "):
-        logic.train(str(folder), str(tmp_path / "x.safetensors"), config=FEW)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from scenes import phantom
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,6 +26,14 @@ FEW = {
 }
 LONG = FEW | {"steps": 100000, "validate_every": 3, "checkpoint_every": 1e-6}
 SHAPE = (4, 48, 40)
+
+
+@pytest.fixture
+def nothing_left(models: Path) -> Iterator[None]:
+    """A training that was not finished would be offered to later tests, which share the folder of models."""
+    yield
+    for folder in models.glob("*.training"):
+        shutil.rmtree(folder)
 
 
 def write_scan(path: Path, voxels: np.ndarray) -> Path:
