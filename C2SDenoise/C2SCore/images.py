@@ -22,6 +22,7 @@ READABLE = (*NIFTI, ".nrrd", ".nhdr", ".mha", ".mhd")
 WRITABLE = (*NIFTI, ".nrrd", ".mha")
 DICOM_IO = "GDCMImageIO"  # named, as SimpleITK by itself finds it for files with the DICOM mark alone
 _NIFTI_INTEGERS = {"2": "u1", "4": "i2", "8": "i4", "256": "i1", "512": "u2", "768": "u4"}  # nifti1.h: DT_*
+_SHEAR = 1e-4  # cosine between axes, from which they are not at right angles
 _PLACES = "axis 0 index values"  # where the frames of a list lie, as Slicer writes it for sequences
 
 
@@ -274,9 +275,9 @@ def as_type(voxels: np.ndarray, dtype: np.dtype | None) -> np.ndarray:
     return np.clip(np.rint(voxels.astype(np.float64)), float(limits.min), high).astype(dtype)
 
 
-def _is_sheared(scan: Scan, tolerance: float = 1e-4) -> bool:
+def _is_sheared(scan: Scan) -> bool:
     axes = (LPS_TO_RAS @ scan.ijk_to_ras)[:3, :3] / np.asarray(scan.spacing)
-    return bool(np.abs(axes.T @ axes - np.eye(3)).max() > tolerance)
+    return bool(np.abs(axes.T @ axes - np.eye(3)).max() > _SHEAR)
 
 
 def _kind(reader: sitk.ImageFileReader) -> str:

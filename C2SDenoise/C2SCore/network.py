@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 EMBEDDING = 64
+HEADS = 8  # of the attention
 
 
 @dataclass(frozen=True)
@@ -75,18 +76,17 @@ class NoiseConditionedAttention(nn.Module):
     fits.
     """
 
-    def __init__(self, channels: int, heads: int = 8) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.heads = heads
         self.qkv = nn.Conv2d(channels, 3 * channels, 1, bias=False)
         self.project = nn.Conv2d(channels, channels, 1)
-        self.temperature = nn.Linear(EMBEDDING, heads)
+        self.temperature = nn.Linear(EMBEDDING, HEADS)
         nn.init.zeros_(self.project.weight)
         nn.init.zeros_(self.project.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         n, c, h, w = x.shape
-        q, k, v = self.qkv(x).reshape(n, 3, self.heads, c // self.heads, h * w).unbind(1)
+        q, k, v = self.qkv(x).reshape(n, 3, HEADS, c // HEADS, h * w).unbind(1)
         scale = F.softplus(self.temperature(embedding)).to(q.dtype)[:, :, None, None]
         weights = (F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(-1, -2) * scale).softmax(dim=-1)
         return x + self.project((weights.to(v.dtype) @ v).reshape(n, c, h, w))

@@ -95,14 +95,13 @@ def _circulant(gain: np.ndarray) -> np.ndarray:
     return np.fft.ifft(gain).real.astype(np.float32)[place[:, None] - place]
 
 
-def estimate_sigma(volume: np.ndarray, mask: np.ndarray | None = None, spectrum: Spectrum | None = None) -> float:
+def estimate_sigma(volume: np.ndarray, mask: np.ndarray | None = None) -> float:
     """Standard deviation of the noise in the foreground of (K, J, I), in the scan's own unit; 0 if constant."""
     mask = foreground(volume) if mask is None else mask
     if not mask.any():
         return 0.0
-    spectrum = estimate_spectrum(volume, mask) if spectrum is None else spectrum
     rows = thickest(mask)
-    return HighPassed(volume[rows], mask[rows], spectrum).sigma()
+    return HighPassed(volume[rows], mask[rows], estimate_spectrum(volume, mask)).sigma()
 
 
 def _high_pass(shape: Sequence[int], spectrum: Spectrum) -> tuple[np.ndarray, np.ndarray]:

@@ -14,6 +14,8 @@ from C2SCore.measuring import Cache
 from C2SCore.modellevels import ModelLevels
 from C2SCore.patches import Case
 
+LISTED = 5  # errors that are told at once
+
 
 def prepare(
     cases: Sequence[Case],
@@ -59,7 +61,7 @@ def _check_contrasts(case: Case) -> None:
         )
 
 
-def listed(problems: Sequence[str], most: int = 5) -> str:
+def listed(problems: Sequence[str]) -> str:
     """Several errors as one text."""
-    rest = len(problems) - most
-    return "\n".join([*problems[:most], *([f"And {rest} more like these."] if rest > 0 else [])])
+    rest = len(problems) - LISTED
+    return "\n".join([*problems[:LISTED], *([f"And {rest} more like these."] if rest > 0 else [])])

@@ -61,31 +61,27 @@ class ResidualChecks:
     sentence: str
 
 
-def psnr(
-    reference: np.ndarray, image: np.ndarray, mask: np.ndarray | None = None, data_range: float | None = None
-) -> float:
+def psnr(reference: np.ndarray, image: np.ndarray, mask: np.ndarray | None = None) -> float:
     """Peak signal-to-noise ratio in dB inside `mask`; infinite for identical images.
 
-    `data_range` defaults to the reference's maximum - minimum inside the mask. Arrays of one shape, (K, J, I).
+    The peak is the reference's maximum - minimum inside the mask. Arrays of one shape, (K, J, I).
     """
     inside = _inside(reference, image, mask)
-    peak = _data_range(reference, inside, data_range)
+    peak = _data_range(reference, inside)
     with np.errstate(divide="ignore"):
         return float(_metrics().peak_signal_noise_ratio(reference[inside], image[inside], data_range=peak))
 
 
 def nrmse(reference: np.ndarray, image: np.ndarray, mask: np.ndarray | None = None) -> float:
-    """Root mean square error over root mean square of the reference, inside `mask`."""
+    """Root mean square error over root mean square of the reference, inside `mask`. Arrays of one shape, (K, J, I)."""
     inside = _inside(reference, image, mask)
     return float(_metrics().normalized_root_mse(reference[inside], image[inside]))
 
 
-def ssim(
-    reference: np.ndarray, image: np.ndarray, mask: np.ndarray | None = None, data_range: float | None = None
-) -> float:
-    """Structural similarity (7 x 7 window), slice by slice, averaged inside `mask`."""
+def ssim(reference: np.ndarray, image: np.ndarray, mask: np.ndarray | None = None) -> float:
+    """Structural similarity (7 x 7 window), slice by slice, averaged inside `mask`; peak and arrays as for `psnr`."""
     inside = _inside(reference, image, mask)
-    peak = _data_range(reference, inside, data_range)
+    peak = _data_range(reference, inside)
     side = min(7, *reference.shape[1:])
     side -= 1 - side % 2
     if side < 3:
@@ -256,8 +252,8 @@ def _inside(reference: np.ndarray, image: np.ndarray, mask: np.ndarray | None) -
     return inside
 
 
-def _data_range(reference: np.ndarray, inside: np.ndarray, given: float | None) -> float:
-    found = float(np.ptp(reference[inside])) if given is None else float(given)
+def _data_range(reference: np.ndarray, inside: np.ndarray) -> float:
+    found = float(np.ptp(reference[inside]))
     if not found > 0:
         raise UserError(f"The data range is {found:g}; it must be above 0. Choose a reference that is not constant.")
     return found

@@ -19,6 +19,7 @@ from C2SCore.errors import UserError
 
 FLOAT32 = np.dtype(np.float32)
 SMALLEST, LARGEST = 1e-9, 1e15  # intensity of the strongest voxel
+SHIFT = 0.01  # of a voxel: grids whose corners differ by no more are the same
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -77,14 +78,14 @@ def to_image(scan: Scan, voxels: np.ndarray | None = None) -> sitk.Image:
     return image
 
 
-def same_grid(a: Scan, b: Scan, tolerance: float = 0.01) -> bool:
-    """Whether two scans have the same voxels in the same places, to within `tolerance` of a voxel at every corner."""
+def same_grid(a: Scan, b: Scan) -> bool:
+    """Whether two scans have the same voxels in the same places, to within SHIFT of a voxel at every corner."""
     if a.voxels.shape != b.voxels.shape:
         return False
     size = np.array(a.voxels.shape[::-1]) - 1
     corners = np.array([[*(size * [c >> n & 1 for n in range(3)]), 1] for c in range(8)]).T
     shift = (a.ijk_to_ras - b.ijk_to_ras) @ corners
-    return bool(np.abs(shift).max() <= tolerance * min(a.spacing))
+    return bool(np.abs(shift).max() <= SHIFT * min(a.spacing))
 
 
 def overlap(scan: Scan, reference: Scan) -> float:

@@ -1,8 +1,8 @@
 """How much noise a method leaves in scans of which no clean version is known.
 
 Monte-Carlo SURE (`gdsm.sure`) with noise of each scan's own spectrum, on patches of slices that were held back, where
-there is tissue: in air every method does well. The patches of one seed are the same for every method. What is left is
-given as a share of the noise variance: 1 is the noisy scan, 0 is perfect.
+there is tissue: in air every method does well. The patches are the same for every method. What is left is given as a
+share of the noise variance: 1 is the noisy scan, 0 is perfect.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from C2SCore.tensors import to_array, to_tensor
 from C2SCore.tissue import box_mean
 
 PATCHES, PATCH, DRAWS = 32, 96, 2  # patches of at most so many pixels; draws: probes of the divergence for each
+SEED = 0
 FEWEST = 4  # patches that a slow method is tried on, whatever the time
 TISSUE = 0.3  # of the tissue's median, smoothed over SMOOTH pixels, from where on a pixel counts
 SMOOTH = 5
@@ -30,13 +31,13 @@ STEP = 0.1  # of sigma, for methods with thresholds, which have no derivative in
 
 
 def noise_left(
-    denoiser: Denoiser, cases: Sequence[Case], held: Sequence[tuple[int, int]], device: torch.device, seed: int = 0
+    denoiser: Denoiser, cases: Sequence[Case], held: Sequence[tuple[int, int]], device: torch.device
 ) -> np.ndarray:
     """|h(x_d) - x_0|^2 over the noise variance on each of the PATCHES, (PATCHES,).
 
     `cases` are prepared; `held` are (case, slice) pairs, all slices if empty.
     """
-    batch = _drawn(cases, held, denoiser.neighbours, seed)
+    batch = _drawn(cases, held, denoiser.neighbours)
     x, sigma, sigma_data = to_tensor(batch.x), to_tensor(batch.sigma_d), to_tensor(batch.sigma_data)
     near = x[:, 1:] * to_tensor(batch.near.astype(np.float32)).reshape(-1, 1, 1, 1)
     aux = torch.cat([near, to_tensor(batch.contrasts)], dim=1) if denoiser.contrasts else near
@@ -47,7 +48,7 @@ def noise_left(
         with torch.no_grad():
             return denoiser(values.to(device), level, given, spread).float().cpu()
 
-    generator, tissue = torch.Generator().manual_seed(seed), _tissue(batch)
+    generator, tissue = torch.Generator().manual_seed(SEED), _tissue(batch)
     probes = coloured(product(to_tensor(batch.profiles)), generator, DRAWS)
     left = [sure(h, x[:, :1], sigma, probe, weight=tissue) for probe in probes]
     return to_array(torch.stack(left).mean(dim=0) / sigma.square())
@@ -59,14 +60,13 @@ def noise_left_by(
     held: Sequence[tuple[int, int]],
     seconds: float,
     check: Callable[[], None] = lambda: None,
-    seed: int = 0,
 ) -> np.ndarray:
     """The same for a method that makes an image (J, I) from an image and its sigma, on the first of the same patches.
 
     (n,): as many as `seconds` allow, at least FEWEST, at most PATCHES. `check` is called before each and may raise.
     """
-    batch = _drawn(cases, held, 0, seed)
-    generator, tissue = torch.Generator().manual_seed(seed), _tissue(batch)
+    batch = _drawn(cases, held, 0)
+    generator, tissue = torch.Generator().manual_seed(SEED), _tissue(batch)
     (probes,) = coloured(product(to_tensor(batch.profiles)), generator)
     began, left = time.monotonic(), list[float]()
     for n, sigma in enumerate(batch.sigma_d):
@@ -94,9 +94,9 @@ def _tissue(batch: Batch) -> Tensor:
     return to_tensor(np.where(share < LEAST, 1, inside / np.maximum(share, LEAST)).astype(np.float32))[:, None]
 
 
-def _drawn(cases: Sequence[Case], held: Sequence[tuple[int, int]], neighbours: int, seed: int) -> Batch:
+def _drawn(cases: Sequence[Case], held: Sequence[tuple[int, int]], neighbours: int) -> Batch:
     """The patches; which they are does not depend on `neighbours`."""
     smallest = min(min(case.target.shape[1:]) for case in cases)
     side = min(PATCH, max(smallest // 8 * 8, 16))
     sampler = PatchSampler(cases, side, neighbours, held, bool(held), background=0.0)
-    return sampler.draw(PATCHES, np.random.default_rng(seed))
+    return sampler.draw(PATCHES, np.random.default_rng(SEED))

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 SLICES = 3  # held-back slices that are shown
 BM3D_SECONDS = 60.0  # for its share of the noise left; on a processor it takes seconds for a patch
+CURVE = (420, 180)  # pixels: width and height
 MARGIN, ERRORS = 0.05, 3  # share (0.2 dB) and standard errors, of patches that overlap, below which none is better
 
 
@@ -273,8 +274,9 @@ def _figure(caption: str, pixels: np.ndarray) -> str:
     return figure(f"data:image/png;base64,{data}", caption, 220)
 
 
-def svg_curve(history: Sequence[dict[str, Any]], name: str, colour: str, width: int = 420, height: int = 180) -> str:
-    """One value of the history over the steps, as a picture; empty with fewer than two points."""
+def svg_curve(history: Sequence[dict[str, Any]], name: str, colour: str) -> str:
+    """One value of the history over the steps, as an SVG picture; empty with fewer than two points."""
+    width, height = CURVE
     points = [(p["step"], p[name]) for p in history if p.get(name) is not None and np.isfinite(p[name])]
     if len(points) < 2:
         return ""
