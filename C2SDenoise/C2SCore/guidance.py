@@ -51,12 +51,12 @@ def warnings(scans: Sequence[Seen], config: dict[str, Any]) -> list[str]:
     if flagged["interpolated"]:
         coloured = (config.get("noise") or {}).get("spectrum", "auto") == "auto"
         way = "Coloured noise of their own kind is used." if coloured else "Set noise.spectrum to auto in the recipe."
-        found.append(f"Interpolated or filtered: {_some(flagged['interpolated'])}. {way}")
+        found.append(f"Interpolated or filtered: {first(flagged['interpolated'])}. {way}")
     if flagged["clean"]:
-        found.append(f"Hardly any noise to learn from: {_some(flagged['clean'])}. Leave them out.")
+        found.append(f"Hardly any noise to learn from: {first(flagged['clean'])}. Leave them out.")
     if flagged["saturated"]:
         found.append(
-            f"8 bits with the brightest voxels cut off: {_some(flagged['saturated'])}. Export them with 16 bits if "
+            f"8 bits with the brightest voxels cut off: {first(flagged['saturated'])}. Export them with 16 bits if "
             "you can."
         )
     kinds = sorted({scan.contrast for scan in scans} - {""})
@@ -72,5 +72,6 @@ def counted(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+def first(names: Sequence[str], most: int = 3) -> str:
+    """The first of them, and how many more there are, as in "a, b, c and 2 more"."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

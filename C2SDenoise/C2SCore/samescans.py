@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from C2SCore.errors import UserError
+from C2SCore.guidance import first
 from C2SCore.measuring import digest
 from C2SCore.patches import Case
 
 NEARLY = 1e-5  # of its root mean square: what another machine may read otherwise of k-space, or resample otherwise
-NAMED = 3  # scans that an error names
 
 
 def marks(case: Case) -> list[list[Any]]:
@@ -39,13 +39,11 @@ def same_scans(cases: Sequence[Case], known: Sequence[Sequence[Any]], out: Path)
             found.append(case)
     more = [case.name for case in cases if not case.optional and not any(case is one for one in found)]
     if changed or more:
-        which = changed or more
-        names = ", ".join(which[:NAMED]) + (f" and {len(which) - NAMED} more" if len(which) > NAMED else "")
         what = "changed, or cannot be used any more" if changed else "came"
         new = f"start a new training, from its model if you like (--initial {out})" if out.exists() else "start anew"
         raise UserError(
-            f"Since the training {out.stem} began, these scans {what}: {names}. It goes on only with the very voxels "
-            f"that it learnt from. Give the scans as they were, or {new} under another name."
+            f"Since the training {out.stem} began, these scans {what}: {first(changed or more)}. It goes on only with "
+            f"the very voxels that it learnt from. Give the scans as they were, or {new} under another name."
         )
     return found
 

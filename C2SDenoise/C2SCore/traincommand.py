@@ -17,7 +17,7 @@ from typing import Any
 from C2SCore import card, cardedit, config, contrasts, events, files, images, recorded
 from C2SCore.config import TrainConfig
 from C2SCore.errors import Cancelled, UserError
-from C2SCore.guidance import counted
+from C2SCore.guidance import counted, first
 from C2SCore.runfolder import RECORD, check_free, run_folder
 from C2SCore.terminal import Reporter
 from C2SCore.trainrecord import Record
@@ -122,11 +122,6 @@ def _note(text: str) -> None:
     print(f"note: {text}", file=sys.stderr, flush=True)
 
 
-def _first(words: Sequence[str]) -> str:
-    """The first of them, and how many more there are."""
-    return ", ".join(words[:NAMED]) + (f" and {len(words) - NAMED} more" if len(words) > NAMED else "")
-
-
 def _begun(options: argparse.Namespace, out: Path) -> Record:
     """The record of a new training."""
     if not options.data:
@@ -153,7 +148,7 @@ def _resumed(options: argparse.Namespace, out: Path) -> Record:
     if options.data:
         beside = record.relocate([_scans(options.data), *map(_scans, options.aux)])
         if beside:
-            _note(f"Passed over, for the training {out.stem} has no such scan: {_first(beside)}.")
+            _note(f"Passed over, for the training {out.stem} has no such scan: {first(beside, NAMED)}.")
     record.check_scans()
     return record
 
@@ -236,7 +231,7 @@ def _partners(
     places, sure = contrasts.partners(names, candidates)
     if not sure:
         pairs = [f"{name} with {candidates[place]}" for name, place in zip(names, places)]
-        note(f"The names do not say which scans belong together; their order does: {_first(pairs)}.")
+        note(f"The names do not say which scans belong together; their order does: {first(pairs, NAMED)}.")
     return [others[place] for place in places]
 
 
