@@ -21,7 +21,6 @@ NIFTI = (".nii.gz", ".nii")
 READABLE = (*NIFTI, ".nrrd", ".nhdr", ".mha", ".mhd")
 WRITABLE = (*NIFTI, ".nrrd", ".mha")
 DICOM_IO = "GDCMImageIO"  # named, as SimpleITK by itself finds it for files with the DICOM mark alone
-_NIFTI_INTEGERS = {"2": "u1", "4": "i2", "8": "i4", "256": "i1", "512": "u2", "768": "u4"}  # nifti1.h: DT_*
 _SHEAR = 1e-4  # cosine between axes, from which they are not at right angles
 _PLACES = "axis 0 index values"  # where the frames of a list lie, as Slicer writes it for sequences
 
@@ -146,7 +145,7 @@ def _type_at_source(reader: sitk.ImageFileReader, view: np.ndarray) -> np.dtype:
     """The type of a NIfTI file's voxels. SimpleITK reads integers with a slope as floats: they count as integers where
     slope and intercept are whole numbers and the type holds the results, as otherwise it could not be written again.
     """
-    stored = _NIFTI_INTEGERS.get(reader.GetMetaData("datatype") if reader.HasMetaDataKey("datatype") else "")
+    stored = nifti.INTEGERS.get(int(reader.GetMetaData("datatype")) if reader.HasMetaDataKey("datatype") else 0)
     if stored is None or view.dtype.kind != "f":
         return np.dtype(view.dtype)
     whole = all(float(reader.GetMetaData(key)).is_integer() for key in ("scl_slope", "scl_inter"))

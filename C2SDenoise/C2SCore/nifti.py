@@ -20,8 +20,9 @@ from C2SCore.errors import UserError
 
 _CHUNK = 1 << 22
 _LEVEL = 3  # of gzip: of floats it makes no larger files than 6, and takes a fifth less time; of integers a third of it
-_FLOATS = {16: "f4", 64: "f8"}  # NIfTI's codes of real numbers
-_REAL = {2: "u1", 4: "i2", 8: "i4", 256: "i1", 512: "u2", 768: "u4"} | _FLOATS  # and of whole ones, too
+INTEGERS = {2: "u1", 4: "i2", 8: "i4", 256: "i1", 512: "u2", 768: "u4"}  # by the code of a type (nifti1.h: DT_*)
+_FLOATS = {16: "f4", 64: "f8"}
+_REAL = INTEGERS | _FLOATS
 
 
 @dataclass(frozen=True)
