@@ -80,7 +80,7 @@ def in_order(files: Sequence[Path], place: Path) -> list[list[_Image]]:
     places = np.array([[image.position for image in volume] for volume in volumes])
     line = np.linspace(places[0, 0], places[0, -1], places.shape[1])
     step = np.linalg.norm(line[-1] - line[0]) / max(len(line) - 1, 1)
-    if (off := float(np.abs(places - line).max())) > 0.1 * step + 0.02:  # as `stacks` allows along the normal
+    if (off := float(np.abs(places - line).max())) > stacks.UNEVEN * step + stacks.ROUNDED:  # as along the normal
         raise UserError(
             f"The slices in {place} lie up to {off:.3g} mm beside a line; those of a scan make one stack. "
             "Several stacks are mixed: have each exported as its own series."

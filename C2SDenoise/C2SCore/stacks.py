@@ -13,6 +13,7 @@ from C2SCore.errors import UserError
 from C2SCore.scan import LPS_TO_RAS, Scan
 
 _PARALLEL = 1e-3  # direction cosines that differ by no more count as the same: some are stored with few digits
+UNEVEN, ROUNDED = 0.1, 0.02  # share of the step between slices, and mm, by which their places may differ from even ones
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def _volumes(slices: Sequence[S], normal: np.ndarray, place: Path) -> list[list[
         )
     heights = sorted(places)
     gaps = np.diff(heights)
-    if len(gaps) and gaps.max() > 1.1 * gaps.min() + 0.02:
+    if len(gaps) and gaps.max() > (1 + UNEVEN) * gaps.min() + ROUNDED:
         raise UserError(
             f"The slices in {place} are {gaps.min():g} to {gaps.max():g} mm apart; a scan has even steps. "
             "Slices are missing or several stacks are mixed: export the series again, or split it."
