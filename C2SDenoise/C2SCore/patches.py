@@ -11,11 +11,14 @@ import numpy as np
 
 from C2SCore import measuring
 from C2SCore.errors import UserError
+from C2SCore.guidance import HELD_BACK
 from C2SCore.spectrum import Spectrum, white_spectrum
 
 CORRELATED = 0.25  # above this, neighbouring slices share their noise and cannot help
 TISSUE = 0.02  # share of a slice that must be tissue
 TRIES = 4  # places looked at for a patch
+BRIGHT = 0.4  # of the tissue signal: mean of the middle of a patch, from which it shows tissue
+MOST_HELD = 64  # slices that are held back at most: enough to tell which state of a training is best
 
 
 @dataclass
@@ -198,7 +201,7 @@ class PatchSampler:
         for t in range(0, 3 * TRIES, 3):
             j, i = int(chances[t] * (max(height - size, 0) + 1)), int(chances[t + 1] * (max(width - size, 0) + 1))
             centre = plane[j + size // 4 : j + 3 * size // 4 : 4, i + size // 4 : i + 3 * size // 4 : 4]
-            if chances[t + 2] < self.background or centre.sum(dtype=np.float32) >= 0.4 * signal * centre.size:
+            if chances[t + 2] < self.background or centre.sum(dtype=np.float32) >= BRIGHT * signal * centre.size:
                 break
         return j, i
 
@@ -252,9 +255,9 @@ def hold_back(cases: Sequence[Case], fraction: float, seed: int) -> list[tuple[i
         for k in case.slices:
             places.setdefault((group, int(k)), []).append((c, int(k)))
     units = list(places.values())
-    if fraction <= 0 or len(units) < 4:
+    if fraction <= 0 or len(units) < HELD_BACK:
         return []
-    wanted = max(1, min(round(fraction * len(units)), 64))
+    wanted = max(1, min(round(fraction * len(units)), MOST_HELD))
     offset = np.random.default_rng(seed).random()
     positions = ((np.arange(wanted) + offset) * len(units) / wanted).astype(int) % len(units)
     return [pair for p in sorted(set(positions.tolist())) for pair in units[p]]
