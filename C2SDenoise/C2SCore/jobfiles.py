@@ -10,7 +10,7 @@ from pathlib import Path
 
 from C2SCore import dicom
 from C2SCore.errors import UserError
-from C2SCore.files import split_part
+from C2SCore.files import PART, split_part
 from C2SCore.images import WRITABLE, suffix_of
 
 _DETACHED = {".mhd": re.compile(r"^\s*ElementDataFile\s*=(.*)", re.I), ".nhdr": re.compile(r"^data ?file:(.*)", re.I)}
@@ -30,7 +30,7 @@ def folded(path: str | Path) -> str:
 def resolved_scan(path: str | Path) -> str:
     """`resolved`, with the part that is named after `::`."""
     file, part = split_part(path)
-    return f"{resolved(file)}::{part}" if part else resolved(file)
+    return f"{resolved(file)}{PART}{part}" if part else resolved(file)
 
 
 def files_of(path: str | Path) -> list[Path]:
