@@ -43,9 +43,8 @@ class Loss:
 class Levels:
     """How the level of the added corruption is drawn."""
 
-    density: str = (
-        "uniform"  # "uniform": tau ~ U(tau_min, tau_max] sigma_d; "range": sigma_t log-uniform in sigma_range
-    )
+    # "uniform": tau ~ U(tau_min, tau_max] sigma_d; "range": sigma_t log-uniform in sigma_range
+    density: str = "uniform"
     tau_min: float = 0.5  # in units of sigma_d
     tau_max: float = 1.5  # T of the paper, in units of sigma_d
     sigma_range: tuple[float, float] = (0.01, 0.25)  # of "range", in units of the tissue signal
@@ -66,9 +65,7 @@ class Noise:
     band_limited: float = 0.0  # fraction of patches that are band-limited (image and noise) at random
     rician: float = 0.0  # of density "range": fraction of patches corrupted as magnitude images, then stabilised
     rician_weight: float = 1.0  # largest weight of their dark pixels, whose errors the inverse transform magnifies
-    known: dict[str, float] = field(
-        default_factory=dict
-    )  # pattern of a scan's path -> sigma_d in units of the tissue signal
+    known: dict[str, float] = field(default_factory=dict)  # path pattern -> sigma_d in units of the tissue signal
 
     def __post_init__(self) -> None:
         _check(self.spectrum in ("auto", "white"), "noise.spectrum", self.spectrum, "'auto' or 'white'")
