@@ -1,17 +1,15 @@
 """Generalized denoising score matching: the levels, the corruption and the loss.
 
-An observed image x_d = x_0 + sigma_d n is corrupted further, x_t = x_d + sigma_tau z, so that sigma_t^2 = sigma_d^2 +
-sigma_tau^2.
-z has the covariance of n. Tweedie's formula at sigma_d and at sigma_target <= sigma_d shares one score; eliminating it
-gives
+An observed image x_d = x_0 + sigma_d n is corrupted further, x_t = x_d + sigma_tau z, where z has the covariance of n,
+so that sigma_t^2 = sigma_d^2 + sigma_tau^2. Tweedie's formula at sigma_d and at sigma_target <= sigma_d shares one
+score; eliminating it gives
 
     E[x_d | x_t] = gamma E[x_target | x_t] + delta x_t
     gamma = sigma_tau^2 / (sigma_tau^2 + sigma_d^2 - sigma_target^2),   delta = 1 - gamma
 
 (Tu, Shi, Lam: "Score-based Self-supervised MRI Denoising", ICLR 2025, there as "reparameterised": tau is drawn,
-sigma_tau = tau).
-So the h that minimises E w(tau) |gamma h(x_t, sigma_t) + delta x_t - x_d|^2 is E[x_target | x_t], learnt without a
-clean image.
+sigma_tau = tau). So the h that minimises E w(tau) |gamma h(x_t, sigma_t) + delta x_t - x_d|^2 is E[x_target | x_t],
+learnt without a clean image.
 
 Two changes, both derived from that loss:
 
@@ -21,8 +19,7 @@ Two changes, both derived from that loss:
 * antithetic: +z and -z on the same patch. The mean of the two, less its part without h, is
   (|h+ - x_d|^2 + |h- - x_d|^2) / 2 + (sigma_d^2 - sigma_target^2) z.(h+ - h-) / sigma_tau,
   whose variance stays finite; as tau -> 0 with sigma_target = 0 it becomes |h - x_d|^2 + 2 sigma_d^2 z.(dh/dx z),
-  Monte-Carlo SURE
-  (Ramani, Blu, Unser 2008).
+  Monte-Carlo SURE (Ramani, Blu, Unser 2008).
 """
 
 from __future__ import annotations
