@@ -150,7 +150,7 @@ class _Run:
         device: torch.device,
         initial: Model | None,
         card: Card,
-        saved: State | None = None,
+        saved: State | None,
     ) -> None:
         self.config, self.device, self.card = config, device, card
         torch.manual_seed(config.seed)
@@ -303,10 +303,9 @@ class _Run:
         if not self.best:  # the last step, too, can break the weights, and no further loss would tell
             raise self.diverged(value, self.step)
         loss = float(np.mean(self.losses)) if self.losses else math.nan
-        point = {"step": self.step, "loss": loss, "validation": value}
-        self.history.append(point)
+        self.history.append({"step": self.step, "loss": loss, "validation": value})
         self.losses = []
-        emit(Curve(self.step, {"loss": point["loss"], "validation": value}))
+        emit(Curve(self.step, {"loss": loss, "validation": value}))
         case = self.cases[self.case]
         picture = write_preview(folder.preview, self.average, case, self.slice, self.device)
         emit(Preview(str(picture), self.step, case.name))
@@ -327,15 +326,13 @@ class _Run:
             "weights": self.denoiser.state_dict(),
             "average": self.average.state_dict(),
             "best": self.best,
+            "optimizer": optimizer_tensors(self.stepper.optimizer),
         }
-        groups["optimizer"] = optimizer_tensors(self.stepper.optimizer)
         facts: dict[str, Any] = {
             "step": self.step,
             "elapsed": self.elapsed,
             "best_value": self.best_value if self.best else None,
             "best_step": self.best_step,
-        }
-        facts |= {
             "history": self.history,
             "losses": self.losses,
             "judged": self.judged,
@@ -365,15 +362,15 @@ class _Run:
         self.seen_before = facts.get("seen_before", 0)
 
     def final_card(self) -> Card:
-        quality = dict(self.card.quality) | {
+        measured = {
             "validation": self.best_value,
             "best_step": self.best_step,
             "steps": self.step,
             "seen_before": self.seen_before,
+            "minutes": round(self.elapsed / 60, 2),
+            "device": self.device.type,
         }
-        return dataclasses.replace(
-            self.card, quality=quality | {"minutes": round(self.elapsed / 60, 2), "device": self.device.type}
-        )
+        return dataclasses.replace(self.card, quality=self.card.quality | measured)
 
 
 def _complete(run: _Run, out: Path) -> str:
