@@ -5,17 +5,17 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from C2SCore import config, events, training
+from C2SCore.denoising import Options
 from C2SCore.gridinputs import Level
+from C2SCore.model import Model, load
+from C2SCore.patches import Case
 from C2SCore.scan import Scan
-
-if TYPE_CHECKING:
-    from C2SCore.denoising import Options
-    from C2SCore.model import Model
-    from C2SCore.volumepass import Progress
+from C2SCore.volumepass import Progress
 
 
 def adapted(
@@ -33,10 +33,6 @@ def adapted(
 
     `auxiliary` has its slices first, those of the frames lie along `axis`.
     """
-    from C2SCore import config, events, training
-    from C2SCore import model as models
-    from C2SCore.patches import Case
-
     cases = [
         Case(
             frame.name,
@@ -67,7 +63,7 @@ def adapted(
             cancelled=cancelled or (lambda: False),
             card={"name": f"{model.card.name}, adapted", "auxiliary": model.card.auxiliary},
         )
-        return models.load(path)
+        return load(path)
 
 
 def _of_slices(level: Level) -> Any:

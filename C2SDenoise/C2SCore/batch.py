@@ -24,6 +24,8 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from C2SCore import __version__, batchrecord, files, modelcache, overview, scanjob, stopping
 from C2SCore.batchrecord import DONE, FAILED, LEFT_OUT, SKIPPED, WAITING, Record
 from C2SCore.dicom import is_dicom
@@ -323,8 +325,6 @@ def _run_in_pool(job: ScanJob) -> Record:
 
 def _prepare(threads: int) -> None:
     stopping.follow_parent()
-    import torch
-
     torch.set_num_threads(threads)
 
 

@@ -10,24 +10,35 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from C2SCore import __version__, contrasts, dicomwriting, files, measuring, picture, scan, spacing
+from C2SCore import (
+    __version__,
+    contrasts,
+    denoising,
+    dicomwriting,
+    files,
+    measuring,
+    noise,
+    picture,
+    quality,
+    scan,
+    spacing,
+)
 from C2SCore.adapting import adapted
 from C2SCore.card import find_model
+from C2SCore.denoising import Result
 from C2SCore.errors import UserError
 from C2SCore.gridinputs import levels_on_grid, on_grid
 from C2SCore.images import as_type, check_fits, suffix_of
 from C2SCore.jobfiles import check_image_name, check_outputs
+from C2SCore.model import Model
+from C2SCore.modelcache import load_kept
 from C2SCore.scan import Scan
+from C2SCore.volumepass import Progress
 from C2SCore.writing import check_writable, write_bytes, write_json
-
-if TYPE_CHECKING:
-    from C2SCore.denoising import Result
-    from C2SCore.model import Model
-    from C2SCore.volumepass import Progress
 
 
 @dataclass(frozen=True)
@@ -114,8 +125,6 @@ def check_together(jobs: Sequence[ScanJob]) -> None:
 
 def run(job: ScanJob, progress: Progress | None = None, cancelled: Callable[[], bool] | None = None) -> dict[str, Any]:
     """Does the job and returns its report (JSON-able); raises `UserError` before any long work if it cannot be done."""
-    from C2SCore import denoising, noise
-
     progress = progress or (lambda stage, done, total: None)
     check_job(job)
     progress("read", 0, 1)
@@ -142,8 +151,6 @@ def run(job: ScanJob, progress: Progress | None = None, cancelled: Callable[[], 
     )
     limits = noise.frame_limits([f.voxels for f in frames]) if job.sigma == "auto" else [math.inf] * len(frames)
     progress("read", 1, 1)
-    from C2SCore.modelcache import load_kept
-
     model = load_kept(job.model)
     for frame, level, empty in zip(frames, levels, constant):  # before an adaptation, and before any frame's work
         if not empty:
@@ -209,8 +216,6 @@ def _constant(frames: Sequence[Scan], messages: list[str]) -> list[bool]:
 
 
 def _untouched(frame: Scan, job: ScanJob) -> _Frame:
-    from C2SCore import quality
-
     zeros = frame.with_voxels(np.zeros_like(frame.voxels))
     return _Frame(
         denoised=frame,
@@ -222,8 +227,6 @@ def _untouched(frame: Scan, job: ScanJob) -> _Frame:
 
 
 def _finished(frame: Scan, axis: int, result: Result, job: ScanJob) -> _Frame:
-    from C2SCore import quality
-
     level = result.levels if result.levels.ndim == 3 else result.sigma
     checks = quality.residual_checks(np.moveaxis(frame.voxels, axis, 0), result.estimate, level, job.detail)
     denoised = np.moveaxis(result.denoised, 0, axis)
