@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from C2SCore import events, trainjobs
 from C2SCore.errors import UserError
 from C2SCore.jobtools import use_device
-from C2SCore.tissue import foreground, signal_level
 from C2SCore.writing import atomic
 
 if TYPE_CHECKING:
@@ -93,6 +92,7 @@ def measure_noise(job: events.NoiseJob, context: Context) -> events.Done:
         model = load_kept("default", device)
     except (ModuleNotFoundError, UserError):
         from C2SCore import noise
+        from C2SCore.tissue import foreground, signal_level
 
         mask = foreground(volume)
         return _noise_found(job, noise.estimate_sigma(volume, mask), signal_level(volume, mask), False)
@@ -114,6 +114,7 @@ def measure_evidence(job: events.EvidenceJob, context: Context) -> events.Done:
     """What a result is worth, by itself and against a reference."""
     context.progress("Measuring what was removed")
     from C2SCore import quality
+    from C2SCore.tissue import foreground
 
     source, denoised = _load(job.source, job.slices), _load(job.denoised, job.slices)
     sigma: Any = _load(job.sigma, job.slices) if isinstance(job.sigma, str) else job.sigma
