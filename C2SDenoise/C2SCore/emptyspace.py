@@ -19,6 +19,7 @@ FEWEST, ENOUGH = 500, 200_000  # voxels: for any answer, and that are looked at
 LOOKED_AT, TIED = 10_000, 0.25  # values; share of them that differ, up to which they were rounded
 NEGATIVE = (0.2, 0.6)  # share of the values that are negative, where noise goes both ways
 LOPSIDED = 0.04  # of the quartiles' distance: by how much more the upper may be away from the median; Rayleigh: 0.076
+MAD_TO_SIGMA = 1.4826  # sigma over the median absolute deviation of Gaussian noise
 RAYLEIGH_MEDIAN = 1.1774  # of sigma
 RAYLEIGH_QUARTILES = 0.906  # of sigma: their distance
 
@@ -59,7 +60,7 @@ class EmptySpace:
             if magnitude:
                 sigma = middle / RAYLEIGH_MEDIAN
             else:
-                sigma, centre = 1.4826 * float(np.median(np.abs(values - middle))), middle
+                sigma, centre = MAD_TO_SIGMA * float(np.median(np.abs(values - middle))), middle
             if abs(sigma - before) <= SETTLED * sigma:
                 break
         return sigma if magnitude or _both_ways(values) else 0.0

@@ -14,6 +14,7 @@ from C2SCore.tissue import box_mean, foreground
 SAMPLED = 32  # slices that decide
 FEWEST = 2000  # pixels
 MASKED = 0.95  # fraction of zeros away from tissue, from which that is so
+APART = 9  # pixels: side of the squares without tissue whose middle is away from it
 SMALLEST = 5  # pixels: side of the smallest square of zeros that was cut away, and no dark tissue
 REACH = 7  # pixels: side of the squares over which what lies near is averaged, twice
 FAINT = 1e-3  # share of the average that is not cut away, below which there is nothing near
@@ -49,7 +50,7 @@ def is_masked(source: np.ndarray) -> bool:
     few = source[:: max(1, len(source) // SAMPLED)]
     if np.count_nonzero(cut_away(few)) < MASKED * FEWEST:
         return False
-    away = few[box_mean(foreground(few), 9) == 0]
+    away = few[box_mean(foreground(few), APART) == 0]
     return away.size >= FEWEST and bool((away == 0).mean() > MASKED)
 
 

@@ -13,18 +13,21 @@ from itertools import pairwise
 
 import numpy as np
 
-from C2SCore.emptyspace import EmptySpace
+from C2SCore.emptyspace import MAD_TO_SIGMA, EmptySpace
 from C2SCore.masked import beside_a_cut, is_masked
 from C2SCore.spectrum import BINS, Spectrum, estimate_spectrum
 from C2SCore.tissue import WINDOW, box_mean, foreground, thickest
 
 QUANTILE = 0.1  # of the squares, flattest first, that decide
+WHOLLY = 0.98  # share of a square that is foreground, from which it lies in it
+FEWEST_SQUARES = 200  # that lie in the foreground: with fewer, those around every pixel of it count
 PAIR_SLICES = 12  # at most, in which two frames are compared
 DARK_SLICES = 12  # in which dark tissue is looked for
 DARK = 3.0  # of sigma: mean over 5 x 5 pixels, above which hardly any value of Gaussian noise is negative
 FEWEST_NEGATIVE = 12  # values that would be expected
 CLIPPED = 0.3  # share of them that may be 0
 NOISY = 0.1  # of the largest noise power, down to which a frequency still has noise
+HIGH, RISE = 0.7, 0.03  # of the highest frequency with noise: from where on frequencies pass, and within what width
 
 
 class HighPassed:
@@ -41,8 +44,8 @@ class HighPassed:
         self.density = float(spectrum.rows.mean() * spectrum.columns.mean())
         # Only squares that lie in the foreground: the background's noise is weaker in a magnitude image, and masked
         # in others.
-        self.inside = box_mean(mask) > 0.98
-        if self.inside.sum() < 200:
+        self.inside = box_mean(mask) > WHOLLY
+        if self.inside.sum() < FEWEST_SQUARES:
             self.inside = mask
         rng = np.random.default_rng(0)
         shape = max(slices.shape[1], 64), max(slices.shape[2], 64)
@@ -112,7 +115,7 @@ def _high_pass(shape: Sequence[int], spectrum: Spectrum) -> tuple[np.ndarray, np
 def _upper_band(profile: np.ndarray, n: int) -> np.ndarray:
     edge = np.linspace(0, 0.5, BINS)[np.flatnonzero(profile >= NOISY)[-1]]
     frequencies = np.abs(np.fft.fftfreq(n))
-    return 1 / (1 + np.exp(-(frequencies - 0.7 * edge) / (0.03 * edge))) * (frequencies <= edge)
+    return 1 / (1 + np.exp(-(frequencies - HIGH * edge) / (RISE * edge))) * (frequencies <= edge)
 
 
 def pair_sigma(first: np.ndarray, second: np.ndarray) -> float:
@@ -130,7 +133,7 @@ def _matched_sigma(first: np.ndarray, second: np.ndarray, mask: np.ndarray) -> f
         a, b = a[m].astype(np.float64), b[m].astype(np.float64)
         # Matching the moments and not regressing: noise in the regressor would bias the gain.
         d = a - a.std() / max(b.std(), 1e-30) * (b - b.mean()) - a.mean()
-        differences.append(1.4826 * np.median(np.abs(d - np.median(d))) / np.sqrt(2))
+        differences.append(MAD_TO_SIGMA * np.median(np.abs(d - np.median(d))) / np.sqrt(2))
     return float(np.median(differences)) if differences else 0.0
 
 
