@@ -192,6 +192,7 @@ def _number(name: str, value: Any, rule: str) -> float:
 
 
 def presets_folder() -> Path:
+    """Where the recipes lie that come with the program."""
     return resources_folder() / "Presets"
 
 

@@ -145,6 +145,7 @@ def rescale(value: Value) -> tuple[float, float]:
 
 
 def need_pydicom(what: str) -> Any:
+    """The package pydicom; raises `UserError`, which says `what` it is for, where it is missing."""
     try:
         import pydicom
         import pydicom.uid

@@ -120,6 +120,7 @@ def read_image(path: Path) -> list[Scan]:
 
 
 def dicom_image(path: Path) -> sitk.Image:
+    """A DICOM file with its pixels; raises `UserError` where they cannot be read."""
     try:
         return sitk.ReadImage(str(path), imageIO=DICOM_IO)
     except RuntimeError as error:

@@ -193,6 +193,7 @@ class Cache:
                     self._lines[parts[1]] = (parts[0], parts[2])
 
     def get(self, key: str) -> Measurement | None:
+        """What was kept under this key; None where there is nothing, or nothing whole."""
         checksum, text = self._lines.get(key, ("", ""))
         if checksum != _checksum(key, text):
             return None
@@ -202,6 +203,7 @@ class Cache:
             return None
 
     def put(self, key: str, found: Measurement) -> None:
+        """Keep it, in the file too."""
         text = found.to_json()
         self._lines[key] = (_checksum(key, text), text)
         # A line that a kill has cut ends before ours begins.

@@ -58,6 +58,7 @@ class Spectrum:
 
 
 def white_spectrum() -> Spectrum:
+    """The same power at every frequency."""
     return Spectrum(np.ones(BINS), np.ones(BINS))
 
 

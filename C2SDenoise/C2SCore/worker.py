@@ -220,6 +220,7 @@ def serve(handlers: Mapping[type, Handler]) -> int:
 
 
 def main() -> int:
+    """Be the worker that Slicer starts; returns the exit code."""
     share_cores()
     from C2SCore import jobs
 
