@@ -13,6 +13,11 @@ from C2SCore.patches import Batch
 
 SOFT = 0.5  # of the band-limited patches are apodised, too
 QUIET = 0.03  # of the tissue signal: own noise up to which a scan's intensities may be warped
+INVERTED = 0.3  # of the warped patches are turned upside down, bright for dark
+TOPS = (1.2, 1.8)  # of the tissue signal: the brightness that they are subtracted from
+LOWEST = 0.05  # of the tissue signal: no tissue becomes darker
+BACKGROUND = 0.3  # of the tissue signal: what is darker is turned less and less, so that empty space stays dark
+EXPONENTS = (0.6, 1.6)  # of the other warps
 EMPTIEST = 0.5  # of the slice's root mean square: a patch of less says nothing of how a warp changes its slice
 
 
@@ -67,13 +72,13 @@ def _jitter(batch: Batch, fraction: float, rng: np.random.Generator) -> np.ndarr
         x, noise = batch.x[row], batch.sigma_d[row] ** 2
         before = np.square(x[0]).mean() - noise
         v = np.maximum(x, 0)
-        if rng.random() < 0.3:
-            # Upside down above the background: fluid dark or bright.
-            top = np.float32(rng.uniform(1.2, 1.8))
-            weight = np.minimum(v / np.float32(0.3), 1)
-            x[...] = weight * np.maximum(top - v, np.float32(0.05)) + (1 - weight) * v
+        if rng.random() < INVERTED:
+            # Fluid dark or bright.
+            top = np.float32(rng.uniform(*TOPS))
+            weight = np.minimum(v / np.float32(BACKGROUND), 1)
+            x[...] = weight * np.maximum(top - v, np.float32(LOWEST)) + (1 - weight) * v
         else:
-            x[...] = v ** np.float32(rng.uniform(0.6, 1.6))
+            x[...] = v ** np.float32(rng.uniform(*EXPONENTS))
         after = np.square(x[0]).mean() - noise
         if before > (EMPTIEST * batch.sigma_data[row]) ** 2 and after > 0:
             growth[row] = np.sqrt(after / before)

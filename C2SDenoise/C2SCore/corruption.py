@@ -18,6 +18,10 @@ from C2SCore.patches import Batch
 from C2SCore.tensors import to_array, to_device, to_tensor
 
 MARGIN = 8  # pixels cut from each side of a band-limited patch, where the filter rings
+FAR = 3.0  # times sigma_d: added noise from which the spectrum of the data's own hardly matters
+WHITENED = 0.5  # of the patches with so much see white noise, whatever the scan has
+MAGNITUDE_FROM = 2.0  # times sigma_d: added noise from which a patch may become a magnitude
+SPREAD = 1.5  # times the lowest level that a patch can have: "range" reaches at least so far above it
 RANGE_TAU_MIN = 0.5  # of sigma_d: density "range" stays this far from the data, where the plain loss has no weight left
 
 
@@ -87,9 +91,7 @@ def corrupted(batch: Batch, config: TrainConfig, rng: np.random.Generator, gener
     wide = config.levels.density == "range"
     sigma_tau = _draw_levels(sigma_d, config, rng, generator)
     if wide:
-        # Far above the data's own noise its spectrum hardly matters: half of those patches see white noise
-        # whatever the scan has.
-        free = _chosen((rng.random(n) < 0.5) & to_array(sigma_tau > 3 * sigma_d).astype(bool), device)
+        free = _chosen((rng.random(n) < WHITENED) & to_array(sigma_tau > FAR * sigma_d).astype(bool), device)
         power[free] = 1 if gain is None else (gain.square() / gain.square().mean(dim=(1, 2), keepdim=True))[free]
     crop = slice(MARGIN, -MARGIN) if gain is not None else slice(None)
     noises = [noise[..., crop, crop] for noise in coloured(power, generator, 2 * channels if wide else 1)]
@@ -104,7 +106,7 @@ def corrupted(batch: Batch, config: TrainConfig, rng: np.random.Generator, gener
         near = torch.where(present, near + tau * torch.cat(noises[1:channels], dim=1), near)
     weight = None
     if wide and config.noise.rician > 0:
-        quiet = to_array(sigma_tau) > 2 * to_array(sigma_d)
+        quiet = to_array(sigma_tau) > MAGNITUDE_FROM * to_array(sigma_d)
         chosen = np.flatnonzero((rng.random(n) < config.noise.rician) & quiet)
         if chosen.size:
             x_d, x_t, near, sigma_d, sigma_tau, sigma_data, slope = _as_magnitude(
@@ -134,7 +136,7 @@ def _draw_levels(sigma_d: Tensor, config: TrainConfig, rng: np.random.Generator,
     if levels.density == "uniform":
         return draw_tau(sigma_d.shape[0], sigma_d, levels.tau_min, levels.tau_max, generator)
     low = torch.clamp(sigma_d * (1 + RANGE_TAU_MIN**2) ** 0.5, min=levels.sigma_range[0])
-    high = torch.clamp(1.5 * low, min=levels.sigma_range[1])
+    high = torch.clamp(SPREAD * low, min=levels.sigma_range[1])
     u = to_tensor(rng.random(sigma_d.shape[0]).astype(np.float32))
     sigma_t = low * (high / low) ** u
     return (sigma_t.square() - sigma_d.square()).clamp(min=1e-12).sqrt()

@@ -19,6 +19,7 @@ DARKEST = 0.9  # of the tissue there: no lesion is darker than empty space
 TISSUE = 0.3  # of the tissue signal
 TRIES = 8
 BESIDE = 0.4  # chance that a neighbouring slice or another contrast shows it as well
+FAINTER = (0.3, 1.0)  # of its contrast, in a neighbouring slice
 
 
 def add_lesions(x: np.ndarray, contrasts: np.ndarray, fraction: float, rng: np.random.Generator) -> None:
@@ -35,7 +36,7 @@ def add_lesions(x: np.ndarray, contrasts: np.ndarray, fraction: float, rng: np.r
     wanted[:, 1:channels] = wanted[:, :1]
     shares = (rng.random(wanted.shape) < BESIDE).astype(np.float64)
     shares[:, 0] = 1
-    shares[:, 1:channels] *= rng.uniform(0.3, 1, (n, channels - 1))
+    shares[:, 1:channels] *= rng.uniform(*FAINTER, (n, channels - 1))
     drawn = zip(tries.tolist(), ellipses, wanted.tolist(), shares.tolist())
     for row, count in zip(rows, counts):
         planes = [*x[row], *contrasts[row]]
