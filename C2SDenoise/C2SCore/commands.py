@@ -59,13 +59,14 @@ def denoise(options: argparse.Namespace) -> int:
 
 def _denoise_jobs(options: argparse.Namespace) -> list[ScanJob]:
     """The jobs of `c2s denoise`: OUT may be a file for one scan, and is a folder for several."""
-    from C2SCore import batch, scanjob
+    from C2SCore import scanjob
+    from C2SCore.batchplan import output_name
     from C2SCore.images import WRITABLE, suffix_of
 
     if "" in options.scans:
         raise UserError("A scan has no name (an empty variable?). Name a file or a folder.")
     many = len(options.scans) > 1
-    names = [batch.output_name(scan, options.dicom) for scan in options.scans]
+    names = [output_name(scan, options.dicom) for scan in options.scans]
     double = next((n for n in names if names.count(n) > 1), None)
     if double:
         raise UserError(f"Two scans would be written to {double}; names must differ. Denoise them one by one.")
@@ -152,13 +153,14 @@ def _summary(report: dict[str, Any]) -> str:
 def batch(options: argparse.Namespace) -> int:
     """All scans, in processes or on a cluster."""
     from C2SCore import batch as batches
+    from C2SCore import batchplan
     from C2SCore.batchrecord import FAILED, LEFT_OUT
     from C2SCore.device import choose_device
 
     choose_device(options.device)
     passed: list[tuple[Path, str]] = []
-    beside = batches.Beside(options.residual, options.uncertainty, options.pictures)
-    jobs = batches.plan(options.inputs, options.output, _template(options), passed, beside)
+    beside = batchplan.Beside(options.residual, options.uncertainty, options.pictures)
+    jobs = batchplan.plan(options.inputs, options.output, _template(options), passed, beside)
     for path, reason in passed:
         _say(f"left out: {path}: {reason}")
 

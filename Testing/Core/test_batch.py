@@ -17,7 +17,7 @@ from phantom import make_scan
 from test_cli import c2s
 from test_dicom import set_class, write_slice
 
-from C2SCore import batch, files, scanjob
+from C2SCore import batch, batchplan, files, scanjob
 from C2SCore.errors import UserError
 from C2SCore.scan import to_image
 from C2SCore.scanjob import ScanJob
@@ -26,7 +26,7 @@ from C2SCore.scanjob import ScanJob
 @pytest.mark.parametrize("workers", [1, 2])
 def test_one_bad_scan_does_not_stop_the_others(workers, folder, tmp_path, model_file):
     out = tmp_path / "out"
-    jobs = batch.plan([folder], out, template(model_file))
+    jobs = batchplan.plan([folder], out, template(model_file))
     heard = []
     records = batch.run(jobs, out, workers=workers, listen=lambda r, done, total: heard.append((done, total)))
     assert [r.state for r in records] == ["done", "failed", "done"]
@@ -43,7 +43,7 @@ def test_one_bad_scan_does_not_stop_the_others(workers, folder, tmp_path, model_
 
 def test_resume_does_only_what_is_left(folder, tmp_path, model_file):
     out = tmp_path / "out"
-    jobs = batch.plan([folder], out, template(model_file))
+    jobs = batchplan.plan([folder], out, template(model_file))
     first = batch.run(jobs, out)
     times = {r.output: os.stat(r.output).st_mtime_ns for r in first if r.state == "done"}
     files.write(make_scan(5), folder / "b.nii.gz")  # the bad one is repaired
@@ -55,7 +55,7 @@ def test_resume_does_only_what_is_left(folder, tmp_path, model_file):
     files.write(make_scan(6), folder / "a.nii.gz")  # another source
     (out / "deep" / "c.nrrd").unlink()  # a lost output
     assert [r.state for r in batch.run(jobs, out, resume=True)] == ["done", "skipped", "done"]
-    other = batch.plan([folder], out, ScanJob("", "", model=str(model_file), device="cpu", detail=0.5))
+    other = batchplan.plan([folder], out, ScanJob("", "", model=str(model_file), device="cpu", detail=0.5))
     assert [r.state for r in batch.run(other, out, resume=True)] == ["done"] * 3
 
 
@@ -83,15 +83,15 @@ def test_any_file_that_was_read_makes_a_result_out_of_date(changed, tmp_path, mo
 def test_resume_from_another_folder_and_with_other_scans(folder, tmp_path, model_file, monkeypatch):
     (folder / "b.nii.gz").unlink()
     monkeypatch.chdir(tmp_path)
-    assert [r.state for r in batch.run(batch.plan(["in"], "out", template(model_file)), "out")] == ["done"] * 2
+    assert [r.state for r in batch.run(batchplan.plan(["in"], "out", template(model_file)), "out")] == ["done"] * 2
     monkeypatch.chdir(folder)
     heard = []
-    jobs = batch.plan(["."], "../out", template(model_file))
+    jobs = batchplan.plan(["."], "../out", template(model_file))
     records = batch.run(jobs, "../out", resume=True, listen=lambda r, done, total: heard.append((done, total)))
     assert [r.state for r in records] == ["skipped"] * 2
     assert heard == [(1, 2), (2, 2)]
     files.write(make_scan(3), folder / "d.nrrd")
-    batch.run(batch.plan(["d.nrrd"], "../out", template(model_file)), "../out", resume=True)
+    batch.run(batchplan.plan(["d.nrrd"], "../out", template(model_file)), "../out", resume=True)
     rows = json.loads((tmp_path / "out" / "batch.json").read_text())
     assert [Path(row["scan"]).name for row in rows] == ["a.nii.gz", "c.nrrd", "d.nrrd"]
 
@@ -101,7 +101,9 @@ def test_faults_of_the_program_are_recorded_too(folder, tmp_path, model_file, mo
         raise RuntimeError("out of luck")
 
     monkeypatch.setattr(scanjob, "run", fail)
-    (record,) = batch.run(batch.plan([folder / "a.nii.gz"], tmp_path / "out", template(model_file)), tmp_path / "out")
+    (record,) = batch.run(
+        batchplan.plan([folder / "a.nii.gz"], tmp_path / "out", template(model_file)), tmp_path / "out"
+    )
     assert record.state == "failed"
     assert record.error == "RuntimeError: out of luck"
     assert "Traceback" in record.details
@@ -126,20 +128,20 @@ def test_a_batch_does_not_replace_the_results_of_another(tmp_path, model_file):
     out = tmp_path / "out"
     for patient in "ab":
         files.write(make_scan(ord(patient)), tmp_path / patient / "t1.nii.gz")
-    batch.run(batch.plan([tmp_path / "a"], out, template(model_file)), out)
+    batch.run(batchplan.plan([tmp_path / "a"], out, template(model_file)), out)
     before = (out / "t1.nii.gz").read_bytes()
     with pytest.raises(UserError, match="give the folder above both"):
-        batch.run(batch.plan([tmp_path / "b"], out, template(model_file)), out)
+        batch.run(batchplan.plan([tmp_path / "b"], out, template(model_file)), out)
     assert (out / "t1.nii.gz").read_bytes() == before
     (record,) = json.loads((out / "batch.json").read_text())
     assert record["scan"] == str(tmp_path / "a" / "t1.nii.gz") and record["version"] and record["name"]
-    batch.run(batch.plan([tmp_path / "a"], out, template(model_file)), out)  # the same again may be
+    batch.run(batchplan.plan([tmp_path / "a"], out, template(model_file)), out)  # the same again may be
 
 
 def test_what_else_is_written_stands_beside_each_result(folder, tmp_path, model_file):
     out = tmp_path / "out"
-    beside = batch.Beside(residual=True, uncertainty=True, pictures=True)
-    jobs = batch.plan([folder], out, template(model_file), beside=beside)
+    beside = batchplan.Beside(residual=True, uncertainty=True, pictures=True)
+    jobs = batchplan.plan([folder], out, template(model_file), beside=beside)
     records = batch.run(jobs, out)
     written = {p.name for p in out.rglob("*") if p.is_file()} - set(RECORD)
     endings = (".nii.gz", "_residual.nii.gz", "_uncertainty.nii.gz", ".nii.gz.png")
@@ -147,9 +149,9 @@ def test_what_else_is_written_stands_beside_each_result(folder, tmp_path, model_
     source, result, residual = (files.read_one(p).voxels for p in (jobs[0].scan, jobs[0].output, records[0].residual))
     assert np.allclose(source - result, residual, atol=1e-3)
     files.write(make_scan(7), out / "new.nii.gz")
-    assert [Path(j.scan).name for j in batch.plan([out], tmp_path / "again", ScanJob("", ""))] == ["new.nii.gz"]
-    batch.run(batch.plan([folder / "a.nii.gz"], out, template(model_file)), out)  # now its residual is not recorded
-    assert [Path(j.scan).name for j in batch.plan([out], tmp_path / "again", ScanJob("", ""))] == ["new.nii.gz"]
+    assert [Path(j.scan).name for j in batchplan.plan([out], tmp_path / "again", ScanJob("", ""))] == ["new.nii.gz"]
+    batch.run(batchplan.plan([folder / "a.nii.gz"], out, template(model_file)), out)  # now its residual is not recorded
+    assert [Path(j.scan).name for j in batchplan.plan([out], tmp_path / "again", ScanJob("", ""))] == ["new.nii.gz"]
     batch.run(jobs, out)
     Path(records[0].residual).unlink()
     assert [r.state for r in batch.run(jobs, out, resume=True)] == ["done", "failed", "skipped"]
@@ -183,7 +185,7 @@ def test_dicom_that_is_no_mr_image_is_left_out_and_said(tmp_path, model_file, ca
 
 def test_wrong_use_is_refused_before_anything_is_written(folder, tmp_path, model_file, monkeypatch):
     out = tmp_path / "out"
-    jobs = batch.plan([folder], out, template(model_file))
+    jobs = batchplan.plan([folder], out, template(model_file))
     with pytest.raises(UserError, match="at least 1"):
         batch.run(jobs, out, workers=0)
     with pytest.raises(UserError, match="no model 'nobody'"):
@@ -201,7 +203,7 @@ def test_dask_cluster(folder, tmp_path, model_file, monkeypatch):
     with distributed.LocalCluster(
         n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
     ) as cluster:
-        jobs = batch.plan(["in"], "out", template(model_file))
+        jobs = batchplan.plan(["in"], "out", template(model_file))
         records = batch.run(jobs, "out", scheduler=cluster.scheduler_address)
     assert [r.state for r in records] == ["done", "failed", "done"]
     assert records[0].output == os.path.join("out", "a.nii.gz")

@@ -12,7 +12,7 @@ import pytest
 from batches import RECORD, template
 from phantom import make_scan
 
-from C2SCore import batch, batchrecord, files, overview
+from C2SCore import batch, batchplan, batchrecord, files, overview
 from C2SCore.batchrecord import DONE, FAILED, SKIPPED, WAITING, Record
 from C2SCore.scanjob import ScanJob
 
@@ -21,7 +21,7 @@ def test_damaged_record_is_no_obstacle(folder, tmp_path, model_file):
     out = tmp_path / "out"
     out.mkdir()
     (out / "batch.json").write_text("[{")
-    records = batch.run(batch.plan([folder / "a.nii.gz"], out, template(model_file)), out, resume=True)
+    records = batch.run(batchplan.plan([folder / "a.nii.gz"], out, template(model_file)), out, resume=True)
     assert [r.state for r in records] == ["done"]
 
 
@@ -60,9 +60,9 @@ def test_batches_at_work_side_by_side_keep_the_records_of_each_other(folder, tmp
 
     def elsewhere(record: Record, done: int, total: int) -> None:
         if done == 1:
-            batch.run(batch.plan([other], out, template(model_file)), out)
+            batch.run(batchplan.plan([other], out, template(model_file)), out)
 
-    batch.run(batch.plan([folder], out, template(model_file)), out, listen=elsewhere)
+    batch.run(batchplan.plan([folder], out, template(model_file)), out, listen=elsewhere)
     rows = json.loads((out / "batch.json").read_text())
     assert sorted(Path(row["scan"]).name for row in rows) == ["a.nii.gz", "b.nii.gz", "c.nrrd", "other.nii.gz"]
     assert [row["state"] for row in rows if row["scan"] == str(other)] == ["done"]
@@ -71,11 +71,11 @@ def test_batches_at_work_side_by_side_keep_the_records_of_each_other(folder, tmp
 def test_a_failure_stays_in_the_record_of_later_batches_as_long_as_its_scan_is_there(folder, tmp_path, model_file):
     out = tmp_path / "out"
     for name in ("b.nii.gz", "a.nii.gz"):
-        batch.run(batch.plan([folder / name], out, template(model_file)), out)
+        batch.run(batchplan.plan([folder / name], out, template(model_file)), out)
     assert [record.state for record in batchrecord.read(out).values()] == [FAILED, DONE]
     assert "b.nii.gz" in (out / "batch.html").read_text(encoding="utf-8")
     (folder / "b.nii.gz").unlink()
-    batch.run(batch.plan([folder / "deep"], out, template(model_file)), out)
+    batch.run(batchplan.plan([folder / "deep"], out, template(model_file)), out)
     assert [record.state for record in batchrecord.read(out).values()] == [DONE, DONE]
 
 
@@ -91,7 +91,7 @@ def test_no_record_is_lost_between_the_reading_and_the_writing_of_another_batch(
 
     def written(where: Path, records: list[Record]) -> None:
         if not others:
-            jobs = batch.plan([folder / "a.nii.gz"], out, template(model_file))
+            jobs = batchplan.plan([folder / "a.nii.gz"], out, template(model_file))
             others.append(threading.Thread(target=batch.run, args=(jobs, out)))
             others[0].start()
             others[0].join(0.5)  # it must wait for this one
@@ -99,7 +99,7 @@ def test_no_record_is_lost_between_the_reading_and_the_writing_of_another_batch(
 
     monkeypatch.setattr(batch, "run_one", done)
     monkeypatch.setattr(batchrecord, "write", written)
-    batch.run(batch.plan([folder / "deep"], out, template(model_file)), out)
+    batch.run(batchplan.plan([folder / "deep"], out, template(model_file)), out)
     others[0].join()
     assert sorted(Path(name).name for name in batchrecord.read(out)) == ["a.nii.gz", "c.nrrd"]
     assert {path.name for path in out.iterdir()} == {*RECORD, "a.nii.gz", "c.nrrd"}
@@ -130,7 +130,7 @@ def test_names_that_are_no_utf8_are_recorded(tmp_path, model_file):
         (tmp_path / "in" / os.fsdecode(b"\xff.nii.gz")).write_bytes(b"x")
     except OSError:
         pytest.skip("this file system takes no such names")
-    jobs = batch.plan([tmp_path / "in"], tmp_path / "out", template(model_file))
+    jobs = batchplan.plan([tmp_path / "in"], tmp_path / "out", template(model_file))
     assert [r.state for r in batch.run(jobs, tmp_path / "out")] == ["failed"]
     assert "udcff" in (tmp_path / "out" / "batch.csv").read_text(encoding="utf-8")
 
@@ -144,7 +144,7 @@ def test_a_table_that_is_open_elsewhere_does_not_stop_the_batch(folder, tmp_path
         replace(source, target)
 
     monkeypatch.setattr(os, "replace", refuse)
-    records = batch.run(batch.plan([folder], tmp_path / "out", template(model_file)), tmp_path / "out")
+    records = batch.run(batchplan.plan([folder], tmp_path / "out", template(model_file)), tmp_path / "out")
     assert {r.state for r in records} <= {"done", "failed"} and (tmp_path / "out" / "batch.json").is_file()
 
 
