@@ -43,7 +43,10 @@ class NoiseEmbedding(nn.Module):
         super().__init__()
         self.frequencies: Tensor
         self.register_buffer("frequencies", 2.0 ** torch.arange(-3.0, 2.0), persistent=False)
-        self.layers = nn.Sequential(nn.Linear(11, EMBEDDING), nn.SiLU(), nn.Linear(EMBEDDING, EMBEDDING), nn.SiLU())
+        features = 1 + 2 * len(self.frequencies)  # c_noise itself, sines and cosines
+        self.layers = nn.Sequential(
+            nn.Linear(features, EMBEDDING), nn.SiLU(), nn.Linear(EMBEDDING, EMBEDDING), nn.SiLU()
+        )
 
     def forward(self, c_noise: Tensor) -> Tensor:
         angles = c_noise[:, None] * self.frequencies * math.pi
