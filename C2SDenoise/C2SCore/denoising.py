@@ -35,10 +35,15 @@ CLEAR_SNR = 20.0  # up to which a level that seems too low is said
 class Options:
     """What the caller wants.
 
-    sigma: "auto", a number, one per slice (K,), or a map (K, J, I), in the scan's unit. noise: "auto", "gaussian" or
-    "rician". sigma_limit: what is known to be too much, for "auto".
-    detail: 0 (all noise removed) to 1 (the source); in between the straight line of `with_detail`. isotropic: whether
-    voxels are as thick as wide, so that slices along every axis show anatomy.
+    Parameters
+    ----------
+    sigma : "auto", a number, one per slice (K,), or a map (K, J, I), in the scan's unit.
+    sigma_limit : the most that it can be, for "auto" (see `noise.frame_limit`).
+    noise : "auto", "gaussian" or "rician".
+    detail : 0 (all noise removed) to 1 (the source); in between the straight line of `with_detail`.
+    device : see `choose_device`.
+    uncertainty : whether the expected error of every voxel is worked out as well.
+    isotropic : whether voxels are as thick as wide, so that slices along every axis show anatomy.
     """
 
     sigma: str | float | np.ndarray = "auto"

@@ -19,4 +19,4 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 class Cancelled(Exception):
-    """The caller asked to stop; nothing was written."""
+    """The caller asked to stop before there was a result; the message, if there is one, says what was kept."""

@@ -24,7 +24,11 @@ def on_grid(moving: Scan, fixed: Scan, messages: list[str]) -> Scan:
 
 
 def levels_on_grid(given: str | float, frames: Sequence[Scan], axis: int, messages: list[str]) -> list[Level]:
-    """The noise of every frame; a map may have as many frames as the scan, or one for all of them."""
+    """The noise of every frame, in the scan's unit: "auto", a number, or an array on the grid of the frames.
+
+    `given`: "auto", a number, or the file of a map, which may have as many frames as the scan, or one for all of them;
+    else raises `UserError`. The slices of an array, which lie along `axis` of the frames, come first.
+    """
     if isinstance(given, (int, float)) or given == "auto":
         return [given] * len(frames)
     maps = files.read(given)

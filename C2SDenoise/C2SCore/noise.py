@@ -138,7 +138,7 @@ def _matched_sigma(first: np.ndarray, second: np.ndarray, mask: np.ndarray) -> f
 
 
 def frame_limits(frames: Sequence[np.ndarray]) -> list[float]:
-    """`frame_limit` of each frame of a series."""
+    """`frame_limit` of each frame (K, J, I) of a series, in its unit."""
     found = [_pair_limit(a, b) for a, b in pairwise(frames)]
     return [_largest(found[max(n - 1, 0) : n + 1]) for n in range(len(frames))]
 

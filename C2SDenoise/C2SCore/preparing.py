@@ -25,9 +25,10 @@ def prepare(
     cancelled: Callable[[], bool],
     device: str = "",
 ) -> list[Case]:
-    """Measure the cases; those that something can be learnt from.
+    """Measure the cases on a `device` (empty: the best there is); returns those that something can be learnt from.
 
     Raises `UserError` that names all the others, unless they are `optional`: these are left out, and the log says so.
+    Raises `Cancelled` where `cancelled()` turns true.
     """
     usable: list[Case] = []
     problems: list[str] = []

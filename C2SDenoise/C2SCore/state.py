@@ -21,7 +21,7 @@ State = tuple[dict[str, dict[str, Tensor]], dict[str, Any]]  # groups of tensors
 
 def save_state(path: Path, groups: dict[str, dict[str, Tensor]], facts: dict[str, Any]) -> None:
     """Write named groups of tensors and JSON-able facts; under a temporary name first, so that a full disk costs
-    nothing.
+    nothing but a `UserError`.
     """
     tensors = {
         f"{group}/{name}": t.detach().to("cpu").contiguous().clone()
@@ -40,7 +40,7 @@ def save_state(path: Path, groups: dict[str, dict[str, Tensor]], facts: dict[str
 
 
 def load_state(path: Path) -> State:
-    """Inverse of `save_state`."""
+    """Inverse of `save_state`; raises `UserError` for a file that cannot be read."""
     try:
         with safetensors.safe_open(str(path), framework="pt") as file:
             facts = json.loads(file.metadata()["facts"])
