@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from batches import template
+from dicomfiles import write_slice
 from phantom import make_scan
-from test_dicom import write_slice
 
 from C2SCore import batch, batchplan, batchrecord, files
 from C2SCore.batchrecord import DONE, Record

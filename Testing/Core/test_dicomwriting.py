@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from dicomfiles import set_class, strip_mark, write_slice
 from phantom import noisy, phantom
-from test_dicom import set_class, strip_mark, write_slice
 
 from C2SCore import dicomwriting, files
 from C2SCore.cli import main

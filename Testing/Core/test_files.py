@@ -10,10 +10,10 @@ import nibabel
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from dicomfiles import write_slice
 from grids import FORMATS, make_scan, oblique
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_dicom import write_slice
 
 from C2SCore import files, scan
 from C2SCore.errors import UserError

@@ -7,8 +7,8 @@ import os
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from dicomfiles import strip_mark, write_slice
 from phantom import make_scan
-from test_dicom import strip_mark, write_slice
 
 from C2SCore import cli, files
 from C2SCore.errors import UserError

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_dicom import write_slice
+from dicomfiles import write_slice
 from trainfiles import c2s, recipe, sessions, voxels, write
 
 from C2SCore import files, traincommand
