@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import os
-import zlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
-from C2SCore import nifti
+from C2SCore import headers, nifti
 from C2SCore.errors import UserError
 from C2SCore.scan import LPS_TO_RAS, Scan, geometry, to_image
 from C2SCore.writing import atomic
@@ -52,8 +51,8 @@ def open_image(path: Path) -> sitk.ImageFileReader:
     """A reader that has read the header and found one real number per voxel; raises `UserError` otherwise."""
     if suffix_of(path) in NIFTI:
         nifti.check_complete(path)
-    elif suffix_of(path) == ".mha":
-        _check_unpacks(path)
+    elif suffix_of(path) in (*headers.META, *headers.NRRD):
+        headers.check(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     if suffix_of(path) not in READABLE:
@@ -71,21 +70,6 @@ def open_image(path: Path) -> sitk.ImageFileReader:
             "Convert it to greyscale, or save its frames as a 4-D image."
         )
     return reader
-
-
-def _check_unpacks(path: Path) -> None:
-    """Raises `UserError` where the compressed voxels of a MetaImage file are damaged: SimpleITK passes over that."""
-    with open(path, "rb") as file:
-        lines = iter(file.readline, b"")
-        header = list(itertools.takewhile(lambda line: not line.startswith(b"ElementDataFile"), lines))
-        if not any(line.split() == [b"CompressedData", b"=", b"True"] for line in header):
-            return
-        unpacking = zlib.decompressobj()
-        try:
-            while not unpacking.eof and (chunk := file.read(1 << 20)):
-                unpacking.decompress(chunk)
-        except zlib.error as error:
-            raise UserError(f"{path} is damaged ({error}); it must be a complete image. Copy it again.") from error
 
 
 def read_image(path: Path) -> list[Scan]:
@@ -210,7 +194,7 @@ def write_image(scans: Sequence[Scan], path: Path, dtype: np.dtype | None) -> Pa
             else:
                 sitk.WriteImage(image, str(temporary), useCompression=True)
         except RuntimeError as error:
-            raise UserError(f"{path} could not be written: {_last_line(error)} Choose another place.") from error
+            raise UserError(f"{path} could not be written: {_reason(error)} Choose another place.") from error
         except OSError as error:
             raise _cut_short(path) from error
         _check_written(temporary, path, sum(a.nbytes for a in arrays))
@@ -305,11 +289,16 @@ def _unreadable(path: Path, error: RuntimeError) -> UserError:
         return UserError(
             f"{path} is a NIfTI-2 file, which SimpleITK cannot read; it must be NIfTI-1. Save it as that, or as .nrrd."
         )
-    return UserError(f"{path} cannot be read: {_last_line(error)} It must be a complete image. Copy it again.")
+    return UserError(f"{path} cannot be read: {_reason(error)} It must be a complete image. Copy it again.")
 
 
-def _last_line(error: Exception) -> str:
-    """The part of an ITK message that says something: its last line, without prefixes."""
-    line = str(error).strip().splitlines()[-1].strip()
-    line = line.removeprefix("sitk::ERROR:").removeprefix("ITK ERROR:").strip()
-    return line if line.endswith(".") else line + "."
+def _reason(error: Exception) -> str:
+    """The part of an ITK message that says something."""
+    lines = [line.strip() for line in str(error).strip().splitlines()]
+    if lines[-1].startswith("Reason: No such file"):  # left over from another file: this one is there
+        lines.pop()
+    said = next((line for line in lines if line.startswith("ITK ERROR:")), lines[-1])
+    if lines[-1].startswith(("[nrrd]", "Reason:")):  # the last of several is the most exact
+        said = lines[-1]
+    said = re.sub(r"^(sitk::ERROR: *|ITK ERROR: *|\w+\(0x[0-9a-fA-F]+\): *)+", "", said)
+    return said if said.endswith(".") else said + "."

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Hashable, Iterable
 from pathlib import Path
 
-from C2SCore import dicom
+from C2SCore import dicom, headers
 from C2SCore.errors import UserError
 from C2SCore.files import PART, split_part
 from C2SCore.images import WRITABLE, suffix_of
-
-_DETACHED = {".mhd": re.compile(r"^\s*ElementDataFile\s*=(.*)", re.I), ".nhdr": re.compile(r"^data ?file:(.*)", re.I)}
 
 
 def resolved(path: str | Path) -> str:
@@ -41,33 +38,8 @@ def files_of(path: str | Path) -> list[Path]:
             return sorted(f for f in file.iterdir() if f.is_file() and dicom.may_be_dicom(f))
         except OSError:  # it may not be listed: reading it says so
             return [file]
-    return [file, *_detached(file)]
-
-
-def _detached(header: Path) -> list[Path]:
-    """The data files that a MetaImage or NRRD header names, those that are there."""
-    pattern = _DETACHED.get(suffix_of(header))
-    if pattern is None or not header.is_file():
-        return []
-    with open(header, encoding="utf-8", errors="replace") as file:
-        lines = file.read(1 << 20).splitlines()
-    for n, line in enumerate(lines):
-        if found := pattern.match(line):
-            first = found[1].strip()
-            names = lines[n + 1 :] if first.upper().startswith("LIST") else [_every_number(first)]
-            return sorted(f for name in names if name.strip() for f in _named(header.parent, name.strip()))
-    return []
-
-
-def _every_number(name: str) -> str:
-    """`slice%03d.raw 1 20 1` as `slice*.raw`."""
-    return re.sub(r"%\d*[du]", "*", name).split(" ")[0] if "%" in name else name
-
-
-def _named(folder: Path, name: str) -> list[Path]:
-    if "*" in name:
-        return [f for f in folder.glob(name) if f.is_file()] if not Path(name).is_absolute() else []
-    return [folder / name] if (folder / name).is_file() else []
+    detached = suffix_of(file) in (*headers.META, *headers.NRRD) and file.is_file()
+    return [file, *headers.data_files(file)] if detached else [file]
 
 
 def check_outputs(inputs: Iterable[str | Path], outputs: Iterable[str | Path]) -> None:

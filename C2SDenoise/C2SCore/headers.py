@@ -1,0 +1,117 @@
+"""The text headers of MetaImage and NRRD files: where their voxels lie, in the file itself or in others beside it.
+
+SimpleITK passes over damage in compressed voxels, and leaves whatever was in memory where a MetaImage file names fewer
+files than it has slices.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from C2SCore.errors import UserError
+
+META, NRRD = (".mha", ".mhd"), (".nrrd", ".nhdr")
+_LONGEST = 1 << 20  # bytes of a header
+_FILES = ("elementdatafile", "data file", "datafile")  # what names the files of the voxels
+_ZLIB_OR_GZIP = zlib.MAX_WBITS + 32
+
+
+@dataclass(frozen=True)
+class _Header:
+    """`fields` by their names in lower case; `files` that hold the voxels, none where they follow at byte `end`."""
+
+    fields: dict[str, str]
+    files: list[Path]
+    end: int
+
+
+def data_files(path: Path) -> list[Path]:
+    """The files besides itself that hold the voxels of a MetaImage or NRRD file, those that are there."""
+    return [file for file in _read(path).files if file.is_file()]
+
+
+def check(path: Path) -> None:
+    """Raises `UserError` where a data file is missing, or compressed voxels are damaged."""
+    header = _read(path)
+    needed = _needed(header) if header.files and path.suffix.lower() in META else len(header.files)
+    if len(header.files) < needed:
+        raise UserError(f"{path} names {len(header.files)} files of voxels; it must name {needed}. Copy it again.")
+    for file in header.files[:needed]:
+        if not file.is_file():
+            raise UserError(
+                f"{path} has its voxels in {file.name}, which is not there; header and data must stay together. "
+                "Copy that file, too."
+            )
+    fields = {name: value.lower() for name, value in header.fields.items()}
+    zipped = fields.get("encoding") in ("gzip", "gz") and fields.get("line skip", "0") == "0"
+    if zipped or fields.get("compresseddata") == "true":
+        for file, start in [(file, 0) for file in header.files[:needed]] or [(path, header.end)]:
+            _check_unpacks(file, start)
+
+
+def _needed(header: _Header) -> int:
+    """How many files a MetaImage header must name: one for each slice, or for so many dimensions as `LIST` says."""
+    word, *dimensions = header.fields["elementdatafile"].split()
+    listed = word.upper() == "LIST"
+    if len(header.files) == 1 and not listed:
+        return 1
+    try:
+        size = [int(n) for n in header.fields["dimsize"].split()]
+        return math.prod(size[int(dimensions[0]) if listed and dimensions else len(size) - 1 :])
+    except (KeyError, ValueError):  # SimpleITK says what is wrong
+        return len(header.files)
+
+
+def _check_unpacks(path: Path, start: int) -> None:
+    unpacking = zlib.decompressobj(_ZLIB_OR_GZIP)
+    with open(path, "rb") as file:
+        file.seek(start)
+        try:
+            while not unpacking.eof and (chunk := file.read(1 << 20)):
+                unpacking.decompress(chunk)
+        except zlib.error as error:
+            raise UserError(f"{path} is damaged ({error}); it must be a complete image. Copy it again.") from error
+    if not unpacking.eof:
+        raise UserError(f"{path} is cut short; its compressed voxels must be complete. Copy it again.")
+
+
+def _read(path: Path) -> _Header:
+    """Source: the MetaIO and NRRD file formats; lines are `Key = value` and `key: value`."""
+    mark, ends = ("=", _FILES) if path.suffix.lower() in META else (":", [""])
+    fields: dict[str, str] = {}
+    told, listed, rest = "", False, b""
+    with open(path, "rb") as file:
+        for line in iter(lambda: file.readline(_LONGEST), b""):
+            if file.tell() > _LONGEST:  # no header
+                return _Header({}, [], 0)
+            name, _, value = _text(line).partition(mark)
+            fields[name := name.strip().lower()] = value = value.strip()
+            if name in _FILES:
+                told, listed = value, value.upper().startswith("LIST")
+            if name in ends or listed:
+                break
+        end = file.tell()
+        if listed:
+            rest = file.read(_LONGEST)
+    names = [name.strip() for name in _text(rest).splitlines()] if listed else _numbered(told, fields)
+    return _Header(fields, [path.parent / name for name in names if name and name.upper() != "LOCAL"], end)
+
+
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", "surrogateescape")
+
+
+def _numbered(told: str, fields: dict[str, str]) -> list[str]:
+    """`slice%03d.raw 1 20 1` as the names of 20 files; first, last and step may be left off."""
+    pattern, *numbers = told.split() or [""]
+    usual = ["1", *fields.get("dimsize", "1").split()[-1:], "1"]
+    first, last, step = [*numbers, *usual[len(numbers) :]][:3]
+    try:
+        pattern = re.sub(r"(%\d*)u", r"\1d", pattern)
+        return [pattern % n for n in range(int(first), int(last) + 1, int(step))]
+    except (TypeError, ValueError):  # the name of one file
+        return [told]

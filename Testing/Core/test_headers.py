@@ -1,0 +1,74 @@
+"""MetaImage and NRRD files whose voxels lie elsewhere or are compressed: nothing that is damaged or missing is read."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from phantom import make_scan
+
+from C2SCore import files, headers
+from C2SCore.errors import UserError
+from C2SCore.scan import to_image
+
+SHAPE = (4, 32, 32)
+SLICES = "ObjectType = Image\nNDims = 3\nDimSize = 32 32 4\nElementType = MET_SHORT\nElementDataFile = "
+
+
+@pytest.fixture
+def slices(tmp_path):
+    """Files of one slice each, and their voxels."""
+    voxels = make_scan(shape=SHAPE).voxels.astype(np.int16)
+    for n, plane in enumerate(voxels):
+        (tmp_path / f"{n}.raw").write_bytes(plane.tobytes())
+    return voxels
+
+
+@pytest.mark.parametrize("name", ["a.nrrd", "a.nhdr", "a.mha", "a.mhd"])
+def test_damage_in_compressed_voxels_is_found(name, tmp_path):
+    voxels = make_scan(shape=SHAPE).voxels.astype(np.int16)  # damaged floats would often be NaN, which is found anyway
+    sitk.WriteImage(to_image(make_scan(shape=SHAPE), voxels), str(path := tmp_path / name), useCompression=True)
+    assert np.array_equal(files.read_one(path).voxels, voxels)
+    (data,) = headers.data_files(path) or [path]
+    whole = data.read_bytes()
+    for place in range(len(whole) // 2, len(whole) - 12, 97):
+        data.write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
+        with pytest.raises(UserError, match=rf"{data.name} is (damaged|cut short)"):
+            files.read(path)
+    data.write_bytes(whole[:-100])
+    with pytest.raises(UserError, match=rf"{data.name} is cut short"):
+        files.read(path)
+
+
+@pytest.mark.parametrize(
+    "named", ["LIST\n0.raw\n1.raw\n2.raw\n3.raw\n", "LIST 2\n0.raw\n1.raw\n2.raw\n3.raw\n", "%d.raw 0 9 1"]
+)
+def test_slices_in_files_of_their_own_are_read(named, slices, tmp_path):
+    (path := tmp_path / "a.mhd").write_text(SLICES + named)
+    assert np.array_equal(files.read_one(path).voxels, slices)
+
+
+@pytest.mark.parametrize("named", ["LIST\n0.raw\n1.raw\n2.raw\n", "%d.raw 0 2 1"])
+def test_a_list_of_fewer_files_than_slices_is_refused(named, slices, tmp_path):
+    (path := tmp_path / "a.mhd").write_text(SLICES + named)
+    with pytest.raises(UserError, match="names 3 files of voxels; it must name 4"):
+        files.read(path)
+
+
+def test_a_data_file_that_is_missing_is_named(slices, tmp_path):
+    (path := tmp_path / "a.mhd").write_text(SLICES + "%d.raw 0 3 1")
+    (tmp_path / "2.raw").unlink()
+    with pytest.raises(UserError, match=r"2\.raw, which is not there"):
+        files.read(path)
+    sitk.WriteImage(to_image(make_scan()), str(path := tmp_path / "b.nhdr"))
+    headers.data_files(path)[0].unlink()
+    with pytest.raises(UserError, match="which is not there"):
+        files.read(path)
+
+
+def test_no_address_and_no_old_error_stands_in_the_reason(tmp_path):
+    sitk.WriteImage(to_image(make_scan()), str(path := tmp_path / "a.mhd"))
+    (tmp_path / "a.raw").write_bytes(b"12")
+    with pytest.raises(UserError, match="cannot be read") as error:
+        files.read(path)
+    assert "0x" not in str(error.value) and "No such file" not in str(error.value)
