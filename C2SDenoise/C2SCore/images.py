@@ -13,7 +13,7 @@ import SimpleITK as sitk
 
 from C2SCore import headers, nifti
 from C2SCore.errors import UserError
-from C2SCore.scan import LPS_TO_RAS, Scan, geometry, to_image
+from C2SCore.scan import LPS_TO_RAS, Scan, check_range, geometry, to_image
 from C2SCore.writing import atomic
 
 NIFTI = (".nii.gz", ".nii")
@@ -85,7 +85,16 @@ def read_image(path: Path) -> list[Scan]:
     if view.ndim != 4:
         raise UserError(f"{path} has {reader.GetDimension()} dimensions; a scan has 2, 3 or 4. Save one part of it.")
     spacing, matrix = image_geometry(reader)
+    if not (np.isfinite(matrix).all() and min(spacing) > 0):
+        raise UserError(
+            f"{path} has voxels of {' x '.join(f'{s:g}' for s in spacing)} mm; their sizes must be above 0, and sizes, "
+            "directions and places finite numbers. Correct its header."
+        )
     name = stem_of(path)
+    if view.dtype == np.float64:  # in 32 bits they might be 0 or infinite
+        low, high = float(view.min()), float(view.max())
+        if math.isfinite(high - low):
+            check_range(low, high, name)
     start, step = _frame_places(reader)
     dtype = _type_at_source(reader, view) if suffix_of(path).startswith(".nii") else np.dtype(view.dtype)
     return [
@@ -140,13 +149,17 @@ def _type_at_source(reader: sitk.ImageFileReader, view: np.ndarray) -> np.dtype:
 
 def _frame_places(reader: sitk.ImageFileReader) -> tuple[float, float]:
     """Place of the first frame along the fourth axis and distance to the next; 0 and 1 where they are not told."""
-    if reader.GetDimension() == 4:
-        return float(reader.GetOrigin()[3]), float(reader.GetSpacing()[3])
     try:
-        first, second, *_ = map(float, reader.GetMetaData(_PLACES).split() if reader.HasMetaDataKey(_PLACES) else ())
+        if reader.GetDimension() == 4:
+            first, step = float(reader.GetOrigin()[3]), float(reader.GetSpacing()[3])
+        else:
+            first, second, *_ = map(
+                float, reader.GetMetaData(_PLACES).split() if reader.HasMetaDataKey(_PLACES) else ()
+            )
+            step = second - first
     except ValueError:  # none, or words
         return 0.0, 1.0
-    return (first, second - first) if math.isfinite(first) and 0 < second - first < math.inf else (0.0, 1.0)
+    return (first, step) if math.isfinite(first) and 0 < step < math.inf else (0.0, 1.0)
 
 
 def image_geometry(image: sitk.Image | sitk.ImageFileReader) -> tuple[tuple[float, float, float], np.ndarray]:

@@ -40,7 +40,10 @@ def check_complete(path: Path) -> None:
     with _opened(path) as file:
         expected = _layout(file.read(540), path).end
     with _damage_told(path):
-        found = _uncompressed_size(path) if _compressed(path) else path.stat().st_size
+        compressed = _compressed(path)
+        found = _uncompressed_size(path) if compressed else path.stat().st_size
+    if compressed and path.suffix.lower() != ".gz":  # SimpleITK goes by the name
+        raise UserError(f"{path} is compressed; the name of a compressed NIfTI file must end in .nii.gz. Rename it.")
     if found < expected:
         raise UserError(f"{path} is cut short: its header promises {expected} bytes, it holds {found}. Copy it again.")
 
@@ -107,7 +110,9 @@ def _damage_told(path: Path) -> Iterator[None]:
 
 
 def _compressed(path: Path) -> bool:
-    return path.suffix.lower() == ".gz"
+    """By the content, as some browsers unpack what they load and leave the name as it was."""
+    with open(path, "rb") as file:
+        return file.read(2) == b"\x1f\x8b"
 
 
 def _layout(header: bytes, path: Path) -> _Layout:
@@ -152,16 +157,18 @@ def _uncompressed_size(path: Path) -> int:
 
 # Where a NIfTI-1 header says how voxels lie in space (nifti1.h): qfac, the codes of both transforms, and these.
 _QFAC, _CODES, _TRANSFORMS = (76, "f"), (252, "2h"), (256, "18f")
+_UNITS, _METRES, _MICROMETRES = 123, 1, 3
 
 
 def copy_orientation(source: Path, target: Path) -> None:
     """Take both transforms and their codes from the header of one file into that of another, which is not compressed
-    and little-endian: SimpleITK writes one of them twice, and forgets what they mean. Nothing is done for NIfTI-2.
+    and little-endian: SimpleITK writes one of them twice, and forgets what they mean. Nothing is done for NIfTI-2, and
+    for files in metres or micrometres, as SimpleITK writes millimetres.
     """
     with _opened(source) as file:
         header = file.read(348)
     order = next((o for o in "<>" if header[:4] == struct.pack(o + "i", 348)), None)
-    if order is None:
+    if order is None or header[_UNITS] & 7 in (_METRES, _MICROMETRES):
         return
     with open(target, "r+b") as file:
         if file.read(4) != struct.pack("<i", 348):
