@@ -6,6 +6,7 @@ Exit codes: 0 all done; 1 some scans failed, and standard error says which; 2 wr
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import sys
 import traceback
@@ -35,6 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from C2SCore import worker
 
         return worker.main()
+    if "" in arguments:  # taken for none, or for the folder here, it would do something else than was meant
+        return _failed(
+            "An argument has no name or value (an empty variable?). Give one, or leave the option off.", False, 2
+        )
     options = build_parser().parse_args(arguments)
     from C2SCore import commands
 
@@ -51,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 1
     except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            return _failed(f"The name {error.filename} is longer than the system takes. Shorten it.", options.debug, 2)
         hint = "" if options.debug else " (a fault of the program; --debug shows where)"
         return _failed(f"{told(error)}{hint}", options.debug, 1)
 

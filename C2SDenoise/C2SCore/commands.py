@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -63,8 +64,6 @@ def _denoise_jobs(options: argparse.Namespace) -> list[ScanJob]:
     from C2SCore.batchplan import output_name
     from C2SCore.images import WRITABLE, suffix_of
 
-    if "" in options.scans:
-        raise UserError("A scan has no name (an empty variable?). Name a file or a folder.")
     many = len(options.scans) > 1
     names = [output_name(scan, options.dicom) for scan in options.scans]
     double = next((n for n in names if names.count(n) > 1), None)
@@ -77,10 +76,10 @@ def _denoise_jobs(options: argparse.Namespace) -> list[ScanJob]:
             if suffix_of(out) in WRITABLE:
                 raise UserError(f"{out} is an image file; with --dicom the output is a folder. Name a folder.")
             return str(Path(out) / f"{name}{ending}")  # a folder of its own for every series
-        folder = Path(out).is_dir() or out.endswith(("/", "\\")) or not suffix_of(out)
+        folder = os.path.isdir(out) or out.endswith(("/", "\\")) or not suffix_of(out)
         if not out or (not many and not folder):
             return out  # a file; a wrong extension is found by check_job
-        if Path(out).is_file() or suffix_of(out) in (*WRITABLE, ".json", ".png"):
+        if os.path.isfile(out) or suffix_of(out) in (*WRITABLE, ".json", ".png"):
             raise UserError(f"{out} is a file, and {len(names)} scans were given. Name a folder.")
         stem = name if options.dicom else name[: len(name) - len(suffix_of(name))]
         return str(Path(out) / f"{stem}{ending}{'' if plain else suffix_of(name)}")

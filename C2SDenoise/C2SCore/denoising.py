@@ -19,7 +19,7 @@ from C2SCore.masked import cut_away, is_masked
 from C2SCore.model import Model
 from C2SCore.modellevels import bundled
 from C2SCore.noisemap import span
-from C2SCore.scan import check_range
+from C2SCore.scan import LARGEST, check_range
 from C2SCore.volumepass import Progress, VolumePass
 from C2SCore.zeropoint import lifted, lowered, zero_point
 
@@ -283,3 +283,5 @@ def check(voxels: np.ndarray, others: Sequence[np.ndarray], model: Model, option
             f"sigma has the value {np.min(sigma):g}; a noise level must be a number above 0, in the "
             "scan's unit. Change it."
         )
+    if sigma.max() > LARGEST:
+        raise UserError(f"sigma has the value {sigma.max():g}; a noise level must be at most {LARGEST:g}. Change it.")

@@ -33,6 +33,7 @@ RARE = 0.05  # share of a map of probabilities that is above 0; in a scan withou
 NEARLY = 0.99  # of the largest value
 CROWDED = 0.1  # share of the voxels above 0 with nearly the largest value; in a scan cut off at a percentile, some 0.03
 FEW_VALUES = 8  # different values, up to which a volume is a mask or a label map
+FEW_VOXELS = 1024  # up to which all are looked at, as a part of them may show too few values
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def check_values(name: str, volume: np.ndarray) -> None:
 
 def check_no_map(name: str, volume: np.ndarray) -> None:
     """Raise `NoScan` for a volume (K, J, I) of labels or of probabilities."""
-    part = volume[:: max(1, len(volume) // 4), ::2, ::2]
+    part = volume if volume.size <= FEW_VOXELS else volume[:: max(1, len(volume) // 4), ::2, ::2]
     count = np.unique(part).size
     if count <= FEW_VALUES:
         raise NoScan(

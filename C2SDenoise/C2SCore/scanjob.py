@@ -156,6 +156,8 @@ def run(job: ScanJob, progress: Progress | None = None, cancelled: Callable[[], 
         if not empty:
             wanted = dataclasses.replace(options, sigma=level)
             denoising.check(np.moveaxis(frame.voxels, axis, 0), auxiliary, model, wanted)
+    for helper in helpers:
+        scan.check(helper)
     order = contrasts.in_order([Path(p).name for p in job.auxiliary], model.card.auxiliary)
     if order not in (None, sorted(order or ())):
         messages.append(

@@ -26,19 +26,21 @@ def check_writable(path: str | Path) -> Path:
     Folders that do not exist yet are no fault: writing makes them, if the nearest folder above allows it.
     """
     path = Path(path)
-    if path.is_dir():
+    if os.path.isdir(path):  # false, and no error, for names that are too long
         raise UserError(f"{path} is a folder; the output must be a file name. Add a name with an extension.")
     folder = path.absolute().parent
-    while not folder.exists() and folder != folder.parent:
+    while not os.path.exists(folder) and folder != folder.parent:
         folder = folder.parent
     try:
+        with contextlib.suppress(FileNotFoundError):
+            os.lstat(path)  # fails where the system takes no such name
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         reason = error.strerror or str(error)
         raise UserError(
             f"{path} cannot be written ({folder}: {reason}); the folder must exist or be possible to make, and allow "
-            "writing. Choose another place."
+            "writing, and the system must take the name. Choose another place."
         ) from error
     return path
 

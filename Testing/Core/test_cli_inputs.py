@@ -12,6 +12,7 @@ from phantom import make_scan
 from test_cli import c2s
 
 from C2SCore import denoising, files, scanjob
+from C2SCore.scan import Scan
 
 
 @pytest.mark.parametrize(
@@ -29,10 +30,53 @@ def test_arguments_are_judged_before_any_work(scan_file, tmp_path, capsys, more,
     assert says in capsys.readouterr().err and not (tmp_path / "out.nii.gz").exists()
 
 
-def test_an_empty_variable_is_no_input(tmp_path, capsys):
+def test_an_empty_variable_is_no_input(scan_file, tmp_path, capsys):
     for command in ("denoise", "batch"):
         assert c2s(command, "", "-o", tmp_path / "out") == 2
         assert "no name" in capsys.readouterr().err
+    for arguments in (
+        ("train", "--data", "", "--out", tmp_path / "model"),  # it learnt from the folder here
+        ("train", "--data", scan_file, "--out", ""),
+        ("noise", scan_file, "--map", ""),
+        ("evaluate", "--image", scan_file, "--reference", scan_file, "--mask", ""),
+    ):
+        assert c2s(*arguments) == 2
+        assert "no name" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["scan", "output", "residual", "report", "model"])
+def test_names_that_are_too_long_are_told_before_the_work(place, scan_file, model_file, tmp_path, capsys):
+    long = tmp_path / ("x" * 300)
+    names = {"scan": scan_file, "output": tmp_path / "out.nii", "residual": tmp_path / "r.nii"}
+    names |= {"report": tmp_path / "r.json", "model": model_file}
+    names[place] = long.with_suffix(names[place].suffix)
+    arguments = [word for part in ("output", "residual", "report", "model") for word in (f"--{part}", names[part])]
+    assert c2s("denoise", names["scan"], *arguments) == 2
+    said = capsys.readouterr().err
+    assert ("Shorten it" in said or "must take the name" in said) and "a fault" not in said
+    assert list(tmp_path.iterdir()) == [scan_file]
+
+
+def test_a_contrast_that_shows_nothing_is_refused(scan_file, contrast_model_file, tmp_path, capsys):
+    scan = files.read_one(scan_file)
+    empty = files.write(scan.with_voxels(0 * scan.voxels), tmp_path / "empty.nii.gz")
+    arguments = ("-o", tmp_path / "out.nii.gz", "--model", contrast_model_file, "--aux", empty)
+    assert c2s("denoise", scan_file, *arguments) == 1
+    assert "empty is constant" in capsys.readouterr().err
+
+
+def test_a_level_beyond_all_numbers_is_refused(scan_file, model_file, tmp_path, capsys):
+    assert c2s("denoise", scan_file, "-o", tmp_path / "o.nii.gz", "--model", model_file, "--sigma", "1e300") == 1
+    assert "must be at most 1e+15" in capsys.readouterr().err
+
+
+def test_the_values_of_a_tiny_scan_are_all_counted(model_file, tmp_path, capsys):
+    scan = Scan(np.random.default_rng(0).normal(100, 10, (3, 2, 2)).astype(np.float32))
+    source = files.write(scan, tmp_path / "tiny.nrrd")
+    assert c2s("denoise", source, "-o", tmp_path / "o.nrrd", "--model", model_file) == 0
+    files.write(scan.with_voxels(np.arange(12).reshape(scan.voxels.shape) % 3), source)
+    assert c2s("denoise", source, "-o", tmp_path / "o.nrrd", "--model", model_file) == 1
+    assert "only 3 different values" in capsys.readouterr().err
 
 
 def test_constant_frames_pass_through(tmp_path, capsys):
