@@ -261,7 +261,7 @@ def read_series(folder: Path, uid: str = "") -> list[Scan]:
         kinds.add(stored.dtype)
         return stored.astype(np.float32)
 
-    made = stacks.scans(volumes, voxels_of, *image_geometry(first), name, FLOAT32, folder)
+    made = stacks.scans(volumes, voxels_of, *image_geometry(first, files[0]), name, FLOAT32, folder)
     return [dataclasses.replace(s, dtype=np.result_type(*kinds)) for s in made]
 
 

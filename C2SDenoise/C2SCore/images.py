@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import mmap
 import os
 import re
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ READABLE = (*NIFTI, ".nrrd", ".nhdr", ".mha", ".mhd")
 WRITABLE = (*NIFTI, ".nrrd", ".mha")
 DICOM_IO = "GDCMImageIO"  # named, as SimpleITK by itself finds it for files with the DICOM mark alone
 _SHEAR = 1e-4  # cosine between axes, from which they are not at right angles
+_PIXEL_DATA = rb"\xe0\x7f\x10\0(?:O[BW]\0\0)?(.{4})"  # (7FE0,0010) and its length, explicit or implicit VR
 _PLACES = "axis 0 index values"  # where the frames of a list lie, as Slicer writes it for sequences
 
 
@@ -69,7 +71,27 @@ def open_image(path: Path) -> sitk.ImageFileReader:
             f"{path} holds {components} numbers per voxel (colours or vectors); a scan must hold one. "
             "Convert it to greyscale, or save its frames as a 4-D image."
         )
+    if suffix_of(path) not in READABLE:
+        _check_pixels(reader, path)
     return reader
+
+
+def _check_pixels(reader: sitk.ImageFileReader, path: Path) -> None:
+    """Raises `UserError` where the last element of a DICOM file is pixel data too short for the image: GDCM would fill
+    up with whatever was in memory. Source of the layout: DICOM PS3.5 section 7.1, little endian; what is compressed has
+    no length and is passed over.
+    """
+    bits = reader.GetMetaData("0028|0100") if reader.HasMetaDataKey("0028|0100") else ""
+    needed = math.prod(reader.GetSize()) * int(bits) // 8 if bits.strip().isdigit() else 0
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        for found in re.finditer(_PIXEL_DATA, content, re.DOTALL):
+            length = int.from_bytes(found[1], "little")
+            if length >= needed:
+                return
+            if found.end() + length == len(content):
+                raise UserError(
+                    f"{path} holds {length} bytes of pixels; {needed} are needed for its size. Export or copy it again."
+                )
 
 
 def read_image(path: Path) -> list[Scan]:
@@ -84,12 +106,7 @@ def read_image(path: Path) -> list[Scan]:
         view = view[:, None]
     if view.ndim != 4:
         raise UserError(f"{path} has {reader.GetDimension()} dimensions; a scan has 2, 3 or 4. Save one part of it.")
-    spacing, matrix = image_geometry(reader)
-    if not (np.isfinite(matrix).all() and min(spacing) > 0):
-        raise UserError(
-            f"{path} has voxels of {' x '.join(f'{s:g}' for s in spacing)} mm; their sizes must be above 0, and sizes, "
-            "directions and places finite numbers. Correct its header."
-        )
+    spacing, matrix = image_geometry(reader, path)
     name = stem_of(path)
     if view.dtype == np.float64:  # in 32 bits they might be 0 or infinite
         low, high = float(view.min()), float(view.max())
@@ -162,17 +179,25 @@ def _frame_places(reader: sitk.ImageFileReader) -> tuple[float, float]:
     return (first, step) if math.isfinite(first) and 0 < step < math.inf else (0.0, 1.0)
 
 
-def image_geometry(image: sitk.Image | sitk.ImageFileReader) -> tuple[tuple[float, float, float], np.ndarray]:
-    """Spacing (I, J, K) in mm and IJK-to-RAS matrix of an image of 2 to 4 dimensions."""
-    dimensions = image.GetDimension()
+def image_geometry(reader: sitk.ImageFileReader, path: Path) -> tuple[tuple[float, float, float], np.ndarray]:
+    """Spacing (I, J, K) in mm and IJK-to-RAS matrix of an image of 2 to 4 dimensions.
+
+    Raises `UserError` where they are no numbers, or spacing is not above 0.
+    """
+    dimensions = reader.GetDimension()
     kept = min(dimensions, 3)
     axes, origin, spacing = np.eye(3), np.zeros(3), np.ones(3)
-    axes[:kept, :kept] = np.reshape(image.GetDirection(), (dimensions, dimensions))[:kept, :kept]
-    origin[:kept] = image.GetOrigin()[:kept]
-    spacing[:kept] = image.GetSpacing()[:kept]
+    axes[:kept, :kept] = np.reshape(reader.GetDirection(), (dimensions, dimensions))[:kept, :kept]
+    origin[:kept] = reader.GetOrigin()[:kept]
+    spacing[:kept] = reader.GetSpacing()[:kept]
     matrix = geometry(spacing.tolist(), axes, origin.tolist())
     lengths = np.linalg.norm(axes, axis=0)  # not 1 in MetaImage files with shear
     spacing = np.where(np.abs(lengths - 1) < 1e-6, spacing, spacing * lengths)
+    if not (np.isfinite(matrix).all() and min(spacing) > 0):
+        raise UserError(
+            f"{path} has voxels of {' x '.join(f'{s:g}' for s in spacing)} mm; their sizes must be above 0, and sizes, "
+            "directions and places finite numbers. Correct its header."
+        )
     return (float(spacing[0]), float(spacing[1]), float(spacing[2])), matrix
 
 

@@ -157,6 +157,22 @@ def damage(path):
     path.write_bytes(path.read_bytes()[:-20])
 
 
+@pytest.mark.parametrize(
+    ("element", "value", "says"),
+    [("PixelData", b"\1\0" * 8, "holds 16 bytes of pixels; 128 are needed"), ("PixelSpacing", [-1, 1], "above 0")],
+)
+def test_slices_of_too_few_pixels_or_of_no_size_are_refused(element, value, says, tmp_path):
+    for n in range(3):
+        write_slice(path := tmp_path / f"{n}.dcm", np.full((8, 8), n), (0, 0, n), n)
+        image = pydicom.dcmread(path)
+        if n == 1 or element != "PixelData":
+            setattr(image, element, value)
+        image.save_as(path)
+    for place in (tmp_path, tmp_path / "1.dcm"):
+        with pytest.raises(UserError, match=says):
+            files.read(place)
+
+
 @pytest.mark.parametrize("explicit", [False, True])
 def test_a_damaged_slice_is_that_of_its_series_alone(tmp_path, explicit):
     for series in (1, 2):
