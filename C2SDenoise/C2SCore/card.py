@@ -123,7 +123,7 @@ def read_header(path: str | Path) -> tuple[dict[str, Any], int]:
             header = json.loads(file.read(length).decode("utf-8"))
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror or error}). {advice}") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise UserError(f"{path} has a damaged header ({error}). {advice}") from error
     try:
         ends = [int(t["data_offsets"][1]) for k, t in header.items() if k != "__metadata__"]

@@ -330,7 +330,7 @@ def decode(line: str | bytes) -> Message:
     text = text.rstrip("\r\n")
     try:
         content = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # the latter for brackets within brackets
         return Log(text)
     if not isinstance(content, dict) or not isinstance(content.get("type"), str) or content["type"] not in _TYPES:
         return Log(text)

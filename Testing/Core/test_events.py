@@ -74,6 +74,7 @@ def test_missing_fields_take_their_defaults_but_needed_ones_are_needed():
         "loading weights…",
         '{"type": "Progress", "job": "1", "st',
         "[1, 2]",
+        '{"a": ' + 100_000 * "[",
         "17",
         '{"type": "Future", "job": "1"}',
         '{"type": ["Done"]}',
