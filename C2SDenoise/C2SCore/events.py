@@ -60,8 +60,9 @@ class TrainJob:
     """Train a model, or continue one (`initial`: name or path of a model; `resume`: the training that `out` began).
 
     Each case is a mapping with `target` (path of a `.npy` file or of a scan), and optionally `name`, `auxiliary`
-    (paths), `sigma` (number), `group`, and, of `.npy` files, `slices` and `isotropic`. The recipe is the preset of that
-    name (empty: the program's defaults) with the values of `config` over it, as `TrainConfig.from_dict` reads them.
+    (paths), `sigma` (number), `group`, and, of `.npy` files, `slices`, `isotropic` and `beside` (paths: the frames
+    before and after it in a series, which bound its noise). The recipe is the preset of that name (empty: the program's
+    defaults) with the values of `config` over it, as `TrainConfig.from_dict` reads them.
     """
 
     job: str

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from C2SCore import files, scan, spacing, training
+from C2SCore import files, noise, scan, spacing, training
 from C2SCore.card import find_model, read_card
 from C2SCore.config import TrainConfig
 from C2SCore.errors import Cancelled, UserError
@@ -221,6 +221,7 @@ class Cases:
         number: int,
     ) -> list[Case]:
         others = [self._map(voxels, f"{number}-auxiliary{n}") for n, voxels in enumerate(helpers)]
+        beside = [np.moveaxis(_mapped(path), int(facts.get("slices", 0)), 0) for path in facts.get("beside", ())]
         return [
             Case(
                 name,
@@ -229,6 +230,7 @@ class Cases:
                 facts.get("sigma"),
                 source=str(facts["target"]),
                 group=facts.get("group"),
+                limit=noise.frame_limit(voxels, beside),
                 optional=bool(facts.get("optional")),
                 isotropic=isotropic,
             )

@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -96,15 +97,11 @@ class Run:
         # The recipe for few scans; the time is the budget, whatever number of steps fits into it.
         config = {"minutes": float(self.request.adapt_minutes), "steps": 10_000_000}
         # From a constant frame, as where an acquisition broke off, nothing can be learnt.
-        frame = next((n for n, array in enumerate(self._arrays) if array.min() != array.max()), 0)
-        case = {"name": self._source_name, "target": self._path(f"source{frame}"), "auxiliary": list(self._auxiliary)}
-        case |= {"slices": volumes.slice_axis(self._source()), "isotropic": volumes.isotropic(self._source())}
-        if self.request.sigma != "auto":
-            case["sigma"] = float(self.request.sigma)
+        usable = [n for n, array in enumerate(self._arrays) if array.min() != array.max()] or [0]
         order = events.TrainJob(
             job.new_id(),
             self._path("adapted", ".safetensors"),
-            (case,),
+            tuple(map(self._case, usable)),
             "quick",
             config,
             {"name": f"{self._entry.name}, adapted", "auxiliary": list(self._entry.card.auxiliary)},
@@ -112,6 +109,27 @@ class Run:
             device=self.request.device,
         )
         self._task = self._worker.submit(order, self._received, self._adapted, job.CANCEL_GRACE)
+
+    def _case(self, number: int) -> dict[str, Any]:
+        """A frame as a case of `TrainJob`; all frames show the same anatomy."""
+        name, source = self._source_name, self._source()
+        case: dict[str, Any] = {
+            "name": name if len(self._frames) == 1 else f"{name} {number + 1}",
+            "target": self._path(f"source{number}"),
+            "auxiliary": list(self._auxiliary),
+            "group": name,
+            "slices": volumes.slice_axis(source),
+            "isotropic": volumes.isotropic(source),
+            "beside": list(self._beside(number)),
+        }
+        if self.request.sigma != "auto":
+            case["sigma"] = float(self.request.sigma)
+        return case
+
+    def _beside(self, number: int) -> tuple[str, ...]:
+        """The frames before and after one, which bound its noise where that is measured."""
+        beside = (number - 1, number + 1) if self.request.sigma == "auto" else ()
+        return tuple(self._path(f"source{n}") for n in beside if 0 <= n < len(self._frames))
 
     def _adapted(self, ending: events.Message) -> None:
         if isinstance(ending, events.Done) and not self._cancelled:
@@ -123,7 +141,6 @@ class Run:
     def _denoise(self) -> None:
         """The next frame; its noise is at most what those before and after it show."""
         number, request = len(self._endings), self.request
-        beside = (number - 1, number + 1) if request.sigma == "auto" else ()
         order = events.DenoiseJob(
             job.new_id(),
             self._path(f"source{number}"),
@@ -139,7 +156,7 @@ class Run:
             float(request.detail),
             self._path(f"levels{number}"),
             series=len(self._frames) > 1,
-            beside=tuple(self._path(f"source{n}") for n in beside if 0 <= n < len(self._frames)),
+            beside=self._beside(number),
         )
         self._task = self._worker.submit(order, self._received, self._frame_done)
 
@@ -171,7 +188,8 @@ class Run:
     def _received(self, message: events.Message) -> None:
         if not isinstance(message, events.Progress):
             return
-        frames, number = len(self._frames), len(self._endings)
+        adapting = isinstance(self._task.job, events.TrainJob)  # on all frames together
+        frames, number = 1 if adapting else len(self._frames), len(self._endings)
         part = message.done / message.total if message.total > 1 else None  # one single step has no parts to show
         self.stage = message.stage if frames == 1 else f"Frame {number + 1} of {frames}: {message.stage}"
         self.fraction = part if frames == 1 else (number + (part or 0.0)) / frames
@@ -227,8 +245,12 @@ class Run:
         return frame
 
     def _write_frames(self) -> Iterator[None]:
-        """The voxels of the next frame and of the one after it, for the worker and for the detail slider."""
-        for number in range(len(self._arrays), min(len(self._endings) + 2, len(self._frames))):
+        """The voxels of the next frame and of the one after it, for the worker and for the detail slider; to adapt a
+        model, those of all frames.
+        """
+        total = len(self._frames)
+        wanted = total if self.request.adapt_minutes > 0 else min(len(self._endings) + 2, total)
+        for number in range(len(self._arrays), wanted):
             frame, self._shown = self._frame(number), sequences.shown_index(self._source())
             copy = np.empty(frame.GetImageData().GetDimensions()[::-1], np.float32)
             for _ in handover.save(frame, self._path(f"source{number}"), copy):

@@ -17,6 +17,7 @@ from trainfiles import TINY, stopping_after, voxels, write
 from C2SCore import config, events, inspecting, measuring, recorded, trainjobs
 from C2SCore.card import read_card
 from C2SCore.errors import Cancelled, UserError
+from C2SCore.noise import frame_limit
 from C2SCore.recorded import Cases, carry_out
 from C2SCore.runfolder import MEASURED, run_folder
 from C2SCore.trainrecord import Record
@@ -56,6 +57,17 @@ def test_a_constant_frame_is_left_out(named: list[dict[str, Any]], tmp_path: Pat
         assert [case.name for case in cases] == ["four_2", "four_3"]
     assert any(isinstance(m, events.Log) and "Left out: four_1" in m.text for m in said)
     assert inspecting.look(str(tmp_path / "four.nii")).frames == 3
+
+
+def test_the_frames_beside_one_bound_its_noise(tmp_path: Path) -> None:
+    """Structure that is the same in both is no noise: what differs between them is little."""
+    first, second = (voxels() + voxels(seed) / 100 for seed in (1, 2))
+    paths = [str(tmp_path / f"{n}.npy") for n in range(2)]
+    for path, frame in zip(paths, (first, second), strict=True):
+        np.save(path, frame)
+    facts = [{"target": paths[0], "beside": paths[1:]}, {"target": paths[0]}]
+    with Cases(tmp_path / "run", facts) as (bounded, alone):
+        assert bounded.limit == frame_limit(first, [second]) < 10 and alone.limit == np.inf
 
 
 def test_a_cancelled_conversion_leaves_nothing(tmp_path: Path) -> None:

@@ -295,14 +295,41 @@ def test_frames_bound_the_level_and_one_that_is_constant_comes_back(bench, monke
     assert run.result.numbers["verdict"] != "clean" and any("constant" in text for text in run.result.warnings)
 
 
-def test_the_model_is_adapted_to_a_frame_that_is_not_constant(bench, monkeypatch):
+@pytest.mark.parametrize("sigma", [15.0, "auto"])
+def test_the_model_is_adapted_to_all_frames_that_are_not_constant(bench, monkeypatch, sigma):
+    """As on the command line; the frames before and after one bound its noise where that is measured."""
+    given = []
+
     def order(job, out, cases, *more, **options):
-        raise UserError(Path(cases[0]["target"]).stem)
+        given.extend(cases)
+        assert all(Path(path).is_file() for case in cases for path in (case["target"], *case["beside"]))
+        raise UserError("enough")
 
     monkeypatch.setattr(events, "TrainJob", order)
-    logic, source = open_panel(bench).logic, series(broken=0)[2]
-    run = logic.denoise(source, model="tiny", sigma=15.0, allFrames=True, adaptMinutes=1, wait=False).wait(30)
-    assert run.failure.message == "source1"
+    logic, source = open_panel(bench).logic, series(4, broken=0)[2]
+    logic.denoise(source, model="tiny", sigma=sigma, allFrames=True, adaptMinutes=1, wait=False).wait(30)
+    assert [Path(case["target"]).stem for case in given] == ["source1", "source2", "source3"]
+    assert {case["group"] for case in given} == {source.GetName()} and len({case["name"] for case in given}) == 3
+    assert [case.get("sigma") for case in given] == [None if sigma == "auto" else sigma] * 3
+    beside = [[Path(path).stem[-1] for path in case["beside"]] for case in given]
+    assert beside == ([["0", "2"], ["1", "3"], ["2"]] if sigma == "auto" else [[], [], []])
+
+
+def test_a_time_series_is_denoised_by_a_model_that_was_adapted_to_it(bench):
+    proxy, stages = series(3, broken=0)[2], []
+    run = open_panel(bench).logic.denoise(
+        proxy,
+        model="tiny",
+        allFrames=True,
+        adaptMinutes=0.03,
+        wait=False,
+        onProgress=lambda run: stages.append(run.stage),
+    )
+    bench.wait_until(lambda: run.finished, 90)
+    assert run.state == "done", run.failure
+    assert run.result.sequence.GetNumberOfDataNodes() == 3
+    assert volumes.facts_of(run.result.volume)["AdaptedMinutes"] == "0.03"
+    assert "train" in stages and "Frame 3 of 3: denoise" in stages  # adapted to all together, then one by one
 
 
 def test_the_words_of_a_time_series_are_those_of_its_worst_frame():
