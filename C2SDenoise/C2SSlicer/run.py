@@ -1,7 +1,7 @@
 """One run of the denoiser on the scene: voxels out to the worker, result back into the scene.
 
-A run holds node ids, never nodes; it creates nothing in the scene before all has succeeded, so that a cancelled or
-failed run leaves the scene as it was. Its files live in a temporary folder that goes with it.
+A run holds no node, which may be deleted meanwhile; it creates nothing in the scene before all has succeeded, so that
+a cancelled or failed run leaves the scene as it was. Its files live in a temporary folder that goes with it.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Run:
         self._entry = request.check()
         self.request = request = request.in_order_of(self._entry.card)
         self._model = str(self._entry.path)
-        self._source_name = node(request.source).GetName()
+        self._kept, self._source_name = volumes.Kept(request.source), node(request.source).GetName()
         self._frames = request.frames
         self._arrays: list[np.ndarray] = []  # per frame, the source's voxels
         self._shown = ""  # index value of the frame that was shown when they were read
@@ -222,7 +222,7 @@ class Run:
     # ---- files
 
     def _source(self):
-        source = node(self.request.source)
+        source = self._kept.get()
         if source is None or source.GetImageData() is None:
             raise UserError(
                 f"{self._source_name} was removed from the scene while it was being denoised, so the result has "

@@ -40,6 +40,20 @@ def check_scalar(volume) -> None:
         )
 
 
+class Kept:
+    """A node to come back to: `get` gives it, or None once it has left the scene. An id alone does not tell, for a
+    scene that is opened then gives it to another node.
+    """
+
+    def __init__(self, node_id: str) -> None:
+        self._id, self._node = node_id, vtk.vtkWeakReference()
+        self._node.Set(slicer.mrmlScene.GetNodeByID(node_id))
+
+    def get(self):
+        found = slicer.mrmlScene.GetNodeByID(self._id)
+        return found if found is not None and found is self._node.Get() else None
+
+
 def first_shown():
     """The first grey-value volume that a user would choose from; None where there is none.
 

@@ -1,7 +1,7 @@
 """One training, seen from Slicer: volumes out to files, the worker's job, its curves and its end, the report.
 
-It runs in a worker process of its own, so that denoising stays possible meanwhile. Node ids are held, never nodes. The
-worker writes down what is needed to go on after a crash, see `C2SCore.trainrecord`.
+It runs in a worker process of its own, so that denoising stays possible meanwhile. No node is held, for it may be
+deleted. The worker writes down what is needed to go on after a crash, see `C2SCore.trainrecord`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-
-import slicer
 
 from C2SCore import events, runfolder
 from C2SCore.errors import UserError
@@ -85,6 +83,7 @@ class Training:
         self._nodes = [
             (n, slot) for n, case in enumerate(plan.cases) for slot in _slots(case) if slot[1].startswith(NODE)
         ]
+        self._kept = {text: volumes.Kept(text.removeprefix(NODE)) for _n, (_place, text) in self._nodes}
         self.wants_report = report
         _running.append(self)
         self._worker.defer(lambda: self._guarded(self._next_volume))
@@ -142,14 +141,30 @@ class Training:
 
         def saved() -> None:
             if place < 0:
-                case["target"], case["slices"] = str(path), volumes.slice_axis(_node(text))
-                case["isotropic"] = volumes.isotropic(_node(text))
+                case["target"], case["slices"] = str(path), volumes.slice_axis(self._volume(text))
+                case["isotropic"] = volumes.isotropic(self._volume(text))
             else:
                 case["auxiliary"][place] = str(path)
             self._next_volume()
 
-        Pieces(self._worker, _voxels(text, case["reference"], path), saved, self._failed)
+        Pieces(self._worker, self._voxels(text, case["reference"], path), saved, self._failed)
         self._changed()
+
+    def _voxels(self, text: str, reference: str, path: Path) -> Iterator[None]:
+        """Write a volume on the grid of another, in pieces."""
+        fixed = self._volume(reference)
+        if text == reference:
+            yield from handover.save(fixed, path)
+        else:
+            yield from handover.save_array(volumes.resampled(self._volume(text), fixed), path)
+
+    def _volume(self, text: str) -> Any:
+        found = self._kept[text].get()
+        if found is None:
+            raise UserError(
+                "A volume was removed from the scene before the training had read it. Load it again, and start again."
+            )
+        return found
 
     # ---- the jobs
 
@@ -285,21 +300,3 @@ class Training:
 def _slots(case: dict[str, Any]) -> list[tuple[int, str]]:
     """(place, text) of the target (-1) and of each helper."""
     return [(-1, case["target"]), *enumerate(case.get("auxiliary", ()))]
-
-
-def _voxels(text: str, reference: str, path: Path) -> Iterator[None]:
-    """Write a volume on the grid of another, in pieces."""
-    fixed = _node(reference)
-    if text == reference:
-        yield from handover.save(fixed, path)
-    else:
-        yield from handover.save_array(volumes.resampled(_node(text), fixed), path)
-
-
-def _node(text: str) -> Any:
-    found = slicer.mrmlScene.GetNodeByID(text.removeprefix(NODE))
-    if found is None:
-        raise UserError(
-            "A volume was removed from the scene before the training had read it. Load it again, and start again."
-        )
-    return found

@@ -138,6 +138,20 @@ def test_the_scene_is_closed_during_a_run(bench):
     assert apply(bench, widget).state == "done"
 
 
+def test_a_script_whose_scene_is_replaced_gives_its_result_to_no_other(bench):
+    """The nodes of the next scene have the same identifiers."""
+    source, widget = large(bench)
+    identifier = source.GetID()
+    started = widget.logic.denoise(source, model="tiny", sigma=15.0, wait=False)
+    del source
+    slicer.mrmlScene.Clear(0)
+    other = add_volume("Other")
+    assert other.GetID() == identifier
+    bench.wait_until(lambda: started.finished, 60)
+    assert started.state == "failed" and "was removed from the scene" in started.failure.message
+    assert scalar_volumes() == {"Other"} and temporary_files() == []
+
+
 def test_another_module_is_opened_during_a_run(bench):
     """The run goes on, and its result is there when the module is opened again."""
     _, widget = large(bench)

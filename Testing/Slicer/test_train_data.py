@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import slicer
 from scenes import add_volume, phantom
-from trainscenes import SHAPE, open_train, read_folder, sessions, start, until_end
+from trainscenes import FEW, SHAPE, open_train, read_folder, sessions, start, until_end
 
 
 def until_read(bench, widget) -> None:
@@ -165,3 +165,15 @@ def test_volumes_of_another_scene_are_not_taken_for_those_that_were_chosen(bench
     bench.process_events(0.2)
     assert not widget.ui.showButton.checked  # there is nothing to show
     assert not (models / "replaced.safetensors").exists() and not (models / "replaced.training").exists()
+
+
+def test_a_script_whose_scene_is_replaced_trains_on_no_other(bench, models, tmp_path):
+    """The nodes of the next scene have the same identifiers."""
+    widget, source = open_train(bench), add_volume("T1")
+    identifier = source.GetID()
+    training = widget.logic.train([source], str(tmp_path / "m.safetensors"), config=FEW, report=False, wait=False)
+    del source
+    slicer.mrmlScene.Clear(0)
+    assert add_volume("Other").GetID() == identifier
+    until_end(bench, training, "failed")
+    assert "removed from the scene" in training.failure.message and list(tmp_path.iterdir()) == []
