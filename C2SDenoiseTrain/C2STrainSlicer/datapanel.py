@@ -15,7 +15,7 @@ from slicer.i18n import tr as _
 from C2SCore import guidance
 from C2SCore.errors import UserError
 from C2SSlicer.controls import on_path, tick
-from C2STrainSlicer import matching
+from C2STrainSlicer import matching, scans
 from C2STrainSlicer.inspection import Inspection
 from C2STrainSlicer.matching import Case
 from C2STrainSlicer.scans import Row
@@ -114,6 +114,7 @@ class DataPanel:
 
     def _update(self) -> None:
         self.table.remove(lambda row: not row.node or slicer.mrmlScene.GetNodeByID(row.node) is not None)
+        self._rename()
         with contextlib.suppress(UserError):  # `problem` says it
             self.table.name_contrasts(self._parameters.pattern.strip())
         self._fill_contrasts()
@@ -135,6 +136,13 @@ class DataPanel:
         self.ui.readButton.setText(_("Stop") if self.inspection.reading else _("Read"))
         problem = self.problem()
         self.ui.matchLabel.setText(problem or (matching.summary(*self.cases(), self.helpers) if usable else ""))
+
+    def _rename(self) -> None:
+        """Volumes can be renamed in the scene."""
+        for row in [row for row in self.rows if row.node]:
+            name = slicer.mrmlScene.GetNodeByID(row.node).GetName()
+            if name != row.text:
+                self.table.add(scans.renamed(row, name))
 
     def problem(self) -> str:
         """What is wrong with the name pattern; empty if nothing."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from C2SCore import contrasts, events, guidance
 from C2SCore.contrasts import case_of, matching_text
 from C2SCore.contrasts import repetition as guess_repetition
 
-__all__ = ["Row", "case_of", "guess_repetition", "matching_text", "row_of"]
+__all__ = ["Row", "case_of", "guess_repetition", "matching_text", "renamed", "row_of"]
 
 
 @dataclass
@@ -94,3 +94,9 @@ def row_of(found: events.Inspected, folder: str = "", node: str = "", name: str 
         "" if found.problem else case_of(text),
         not found.problem,
     )
+
+
+def renamed(row: Row, name: str) -> Row:
+    """The row of a volume that has another name by now, with the contrast and group that this says."""
+    contrast = contrasts.guess(name)
+    return replace(row, text=name, contrast=contrast, guess=contrast, group="" if row.problem else case_of(name))

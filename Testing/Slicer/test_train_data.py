@@ -167,6 +167,25 @@ def test_volumes_of_another_scene_are_not_taken_for_those_that_were_chosen(bench
     assert not (models / "replaced.safetensors").exists() and not (models / "replaced.training").exists()
 
 
+def test_a_volume_that_is_renamed_has_its_new_name_in_the_table(bench, models):
+    """Contrast and group follow, unless the user has said another."""
+    widget = open_train(bench)
+    volumes = [add_volume("unknown 1"), add_volume("unknown 2", phantom(SHAPE, seed=1))]
+    for volume in volumes:
+        tick(widget, volume)
+    until_read(bench, widget)
+    widget.ui.scanTable.item(1, 1).setText("PD")
+    bench.exit(widget)
+    for number, volume in enumerate(volumes, 1):
+        volume.SetName(f"sub{number}_T1")
+    bench.enter(widget)
+    bench.process_events()
+    first, second = widget.panel.data.rows
+    assert (first.text, first.contrast, first.group, first.included) == ("sub1_T1", "T1", "sub1", True)
+    assert (second.text, second.contrast, second.group) == ("sub2_T1", "PD", "sub2")
+    assert widget.ui.scanTable.item(0, 0).text() == "sub1_T1" and widget.ui.scanTable.rowCount == 2
+
+
 def test_a_script_whose_scene_is_replaced_trains_on_no_other(bench, models, tmp_path):
     """The nodes of the next scene have the same identifiers."""
     widget, source = open_train(bench), add_volume("T1")
