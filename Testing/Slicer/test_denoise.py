@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -135,6 +136,23 @@ def test_every_control_has_a_tooltip(bench):
     ours = [w for w in named if w.objectName[0].islower() and w.objectName not in ("C2SDenoise",)]
     assert len(ours) >= 20
     assert [w.objectName for w in ours if len(w.toolTip) < 15] == []
+
+
+def test_long_names_leave_the_panel_narrow(bench, models):
+    """The dock of modules can be no narrower than the panel."""
+    import qt
+
+    long = "brain_T1W_FLAIR_3T_head64_long-name-of-a-protocol_2026-03-11_second-version"
+    shutil.copyfile(models / "tiny pair.safetensors", models / f"{long}.safetensors")
+    add_volume(long)
+    other = add_volume(f"{long} FLAIR", phantom(seed=1))
+    try:
+        widget = open_panel(bench, long)
+        widget.ui.contrastSelector.setCheckState(other, qt.Qt.Checked)
+        bench.process_events()
+        assert widget.parent.minimumSizeHint.width() <= 400
+    finally:
+        (models / f"{long}.safetensors").unlink()
 
 
 def test_a_chosen_output_is_filled_and_keeps_its_name(bench):

@@ -54,6 +54,8 @@ def test_from_a_folder_to_a_model_in_use(bench, models, tmp_path, monkeypatch):
 
 
 def test_every_control_has_a_tooltip_and_the_panel_is_narrow(bench, models):
+    import qt
+
     widget = open_train(bench)
     kinds = (
         "QPushButton",
@@ -74,6 +76,9 @@ def test_every_control_has_a_tooltip_and_the_panel_is_narrow(bench, models):
     ]
     assert len(ours) >= 35
     assert [w.objectName for w in ours if len(w.toolTip) < 12] == []
+    long = add_volume("3 Ax T1 MPRAGE after contrast, fat saturated, 0.9 mm, second repetition of three")
+    widget.ui.volumeSelector.setCheckState(long, qt.Qt.Checked)
+    bench.process_events()
     assert widget.parent.minimumSizeHint.width() <= 400
 
 
