@@ -41,8 +41,8 @@ def plain(text: str) -> str:
 
 
 def failed(message: str) -> str:
-    """A failure, marked as such in words too, not by colour alone."""
-    return f'<b style="color:#c0392b">Not done.</b> {html.escape(message)}'
+    """A failure, marked as such in words too, not by colour alone; white on red can be read in a dark theme too."""
+    return f'<b style="color:white; background-color:#c0392b">&nbsp;Not done.&nbsp;</b> {html.escape(message)}'
 
 
 def noise(found: Mapping[str, Any]) -> str:

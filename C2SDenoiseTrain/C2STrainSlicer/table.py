@@ -124,8 +124,9 @@ class ScanTable:
             item.setToolTip(row.problem or row.path or text)
             if column == NAME and row.thumbnail:
                 item.setIcon(qt.QIcon(qt.QPixmap(row.thumbnail)))
-            if row.problem:
-                item.setForeground(qt.QBrush(qt.QColor("#c0392b")))
+            if column == NAME and row.problem:  # white on red can be read in a dark theme too
+                item.setForeground(qt.QBrush(qt.QColor("white")))
+                item.setBackground(qt.QBrush(qt.QColor("#c0392b")))
             self.widget.setItem(number, column, item)
         self._filling = False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -248,3 +249,17 @@ def test_the_program_ends_with_slicer(bench):
     pid = worker_pid(bench, widget)
     sys.modules["C2SSlicer.job"].close_all()  # the present one: a test above reloads it
     assert gone(pid)
+
+
+def test_a_failure_can_be_read_in_light_and_dark_themes():
+    """It brings its own background along, and stands out from that."""
+    from PySide6.QtGui import QColor
+
+    from C2SSlicer import status
+
+    def luminance(name: str) -> float:
+        parts = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in QColor(name).getRgbF()[:3]]
+        return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), parts, strict=True))
+
+    text, background = re.search('"color:(.+?); background-color:(.+?)"', status.failed("x")).groups()
+    assert (luminance(text) + 0.05) / (luminance(background) + 0.05) > 4.5
