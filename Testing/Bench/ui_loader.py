@@ -81,6 +81,8 @@ def _check_property(name: str, kind: type, entry: ElementTree.Element, path: str
     meta = kind.staticMetaObject
     if kind is QtWidgets.QFrame and property_name == "orientation":  # of a Line
         return
+    if kind is QtWidgets.QLabel and property_name == "buddy":  # Qt's loader looks for the control when all are there
+        return
     if not dynamic and meta.indexOfProperty(property_name) < 0:
         raise UiError(f"{path}: {name} ({kind.__name__}) has no property {property_name!r}")
     if property_name == "SlicerParameterName" and not dynamic:

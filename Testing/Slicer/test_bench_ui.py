@@ -8,6 +8,7 @@ from typing import Annotated, Optional
 
 import pytest
 from Bench.samples import ramp_volume
+from Bench.wrapping import unwrap
 
 # .ui files
 
@@ -250,3 +251,24 @@ def test_widgets_that_cannot_show_a_parameter_raise(bench, tmp_path, widgets, er
     ui, parameters = panel(tmp_path, widgets), make_parameters()
     with pytest.raises(error):
         parameters.connectGui(ui)
+
+
+@pytest.mark.parametrize("module", ["C2SDenoise", "C2SDenoiseTrain"])
+def test_labels_of_the_panels_name_their_controls(bench, module):
+    """To a screen reader; in a form that comes from a file, Qt does not see to it by itself."""
+    import slicer
+    from PySide6 import QtWidgets
+
+    root = pathlib.Path(__file__).resolve().parents[2]
+    top = unwrap(slicer.util.loadUI(str(root / module / "Resources" / "UI" / f"{module}.ui")))
+    roles = QtWidgets.QFormLayout.ItemRole
+    named = 0
+    for form in top.findChildren(QtWidgets.QFormLayout):
+        for number in range(form.rowCount()):
+            label, field = (form.itemAt(number, role) for role in (roles.LabelRole, roles.FieldRole))
+            label = label.widget() if label is not None else None
+            if isinstance(label, QtWidgets.QLabel) and not isinstance(field.widget(), QtWidgets.QLabel):
+                field = field.widget() or field.layout().itemAt(0).widget()
+                assert label.buddy() is field, label.objectName()
+                named += 1
+    assert named >= 10
