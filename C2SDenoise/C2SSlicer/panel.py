@@ -23,6 +23,7 @@ from C2SSlicer.controls import show_number, tick
 from C2SSlicer.noise_watch import NoiseWatch, key_of
 from C2SSlicer.refinement import Refinement
 from C2SSlicer.run import Run
+from C2SSlicer.volume_watch import VolumeWatch
 
 SETTLED = 300  # milliseconds after the last move of the slider, when the result is measured again
 
@@ -44,6 +45,7 @@ class Panel:
         self._worker = job.shared()
         self._worker.on_log = self.log
         self._watch = NoiseWatch(self._worker, self._measured)
+        self._volumes = VolumeWatch(self.update)
         self._evidence = evidence.Measurement(self._worker, self._evidence_measured)
         self._settled = qt.QTimer()
         self._settled.setSingleShot(True)
@@ -78,6 +80,7 @@ class Panel:
 
     def _stop_all(self) -> None:
         self._settled.stop()
+        self._volumes.stop()
         self._watch.stop()
         self._evidence.stop()
         if self.run is not None and not self.run.finished:
@@ -94,6 +97,8 @@ class Panel:
             self.update()
             if self.refinement is not None:  # of a run that ended while another module was shown
                 self._on_detail(parameters.detail)
+        else:
+            self._volumes.stop()
 
     def parameters_changed(self) -> None:
         self.update()
@@ -129,7 +134,9 @@ class Panel:
             button.setEnabled(comparable)
         if self.comparison.shown and not comparable and not running:
             ui.sideBySideButton.setChecked(False)
+        self._update_frame(p.resultSource, result)
         self._update_evidence(result)
+        self._volumes.look(source, p.resultSource)
 
     def _update_apply(self, source: Any, running: bool) -> None:
         button = self.ui.applyButton
@@ -175,6 +182,14 @@ class Panel:
             if not self._watch.knows(source):
                 self.ui.measuredLabel.setText(_("measuring…"))
             self._watch.look(source)
+
+    def _update_frame(self, source: Any, result: Any) -> None:
+        """Say so where source and result are of different frames: side by side, nothing else would show it."""
+        index = volumes.facts_of(result).get("Frame", "") if source is not None and result is not None else ""
+        shown = sequences.shown_index(source) if index else ""
+        number, of_source = sequences.number_at(source, index), sequences.number_at(source, shown)
+        self.ui.frameLabel.setText(status.other_frame(number, of_source) if shown != index else "")
+        self.ui.frameLabel.setVisible(shown != index)
 
     def _update_evidence(self, result: Any) -> None:
         text = self._parameters.evidence

@@ -39,6 +39,12 @@ def shown_index(volume) -> str:
     return browser.GetMasterSequenceNode().GetNthIndexValue(number)
 
 
+def number_at(volume, index: str) -> int:
+    """Number of the frame with this index value, from 1, as Slicer's browser counts; 0 if there is none."""
+    sequence = sequence_of(volume)[1]
+    return 0 if sequence is None else sequence.GetItemNumberFromIndexValue(index) + 1
+
+
 def frame_at(volume, index: str):
     """Data node of the frame with this index value, None if there is none; the volume itself for no index."""
     if not index:

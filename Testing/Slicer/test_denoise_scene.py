@@ -381,6 +381,34 @@ def test_a_result_of_one_frame_stays_one_of_that_frame(bench):
     assert np.allclose(voxels(run.result.volume), middle, atol=0.01)
 
 
+def test_another_frame_beside_the_result_is_said_and_its_noise_measured(bench, tmp_path):
+    """Side by side, the views would show two frames; also in a saved scene. A series that plays stops first."""
+    sequence, browser, proxy = series()
+    slicer.util.updateVolumeFromArray(sequence.GetNthDataNode(2), phantom(sigma=40, seed=9))
+    widget = open_panel(bench)
+    widget._parameterNode.inputVolume = proxy
+    apply(bench, widget)
+    settle(bench, widget)
+    label, measured = widget.ui.frameLabel, widget.ui.measuredLabel.text
+    assert label.isHidden()
+    for number in (1, 2):
+        browser.SetSelectedItemNumber(number)
+    assert label.isHidden()
+    bench.wait_until(lambda: not label.isHidden())
+    assert "result is of frame 1; the source shows frame 3 now" in label.text
+    settle(bench, widget)
+    assert "σ = " in widget.ui.measuredLabel.text and widget.ui.measuredLabel.text != measured
+    browser.SetSelectedItemNumber(0)
+    bench.wait_until(label.isHidden)
+    browser.SetSelectedItemNumber(1)
+    reopen(tmp_path / "scene.mrb")
+    bench.wait_until(lambda: "the source shows frame 2 now" in label.text and not label.isHidden())
+    opened = sequences.sequence_of(widget._parameterNode.resultSource)[1]
+    opened.RemoveDataNodeAtValue("0")
+    widget.panel.update()
+    assert "no longer in the series" in label.text
+
+
 def test_cancel_amid_a_time_series_leaves_the_scene_as_it_was(bench):
     proxy = series(8)[2]
     widget = open_panel(bench)

@@ -1,0 +1,38 @@
+"""Volumes that change while a panel speaks of them: another frame is shown, voxels are edited, the name is another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import qt
+import vtk
+
+SETTLED = 200  # milliseconds after the last change: a series that plays changes its volume all the time
+
+
+class VolumeWatch:
+    """Calls `changed` when volumes have changed and do so no more; `look` says which are watched."""
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self._observed: list[tuple[Any, int]] = []  # nodes and the tags of their observers
+        self._settled = qt.QTimer()
+        self._settled.setSingleShot(True)
+        self._settled.setInterval(SETTLED)
+        self._settled.timeout.connect(changed)
+
+    def look(self, *volumes: Any) -> None:
+        """Watch these, None among them left out, and no others."""
+        wanted = list(dict.fromkeys(volume for volume in volumes if volume is not None))
+        if wanted != [node for node, _tag in self._observed]:
+            self.stop()
+            self._observed = [(node, node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._modified)) for node in wanted]
+
+    def stop(self) -> None:
+        self._settled.stop()
+        while self._observed:
+            node, tag = self._observed.pop()
+            node.RemoveObserver(tag)
+
+    def _modified(self, caller: Any, event: str) -> None:
+        self._settled.start()
