@@ -33,6 +33,7 @@ class Delivery:
         self._estimates: list[np.ndarray] = []
         self._removed: list[np.ndarray] = []
         self._uncertainties: list[np.ndarray] = []
+        self._digest = ""  # of the source's voxels, if it is a single frame
         self._levels: np.ndarray | None = None  # of the noise, where it was measured as a map, of a single frame
         self._images: dict[str, Any] = {}  # voxels of the volumes to come, if they are no time series
 
@@ -51,6 +52,9 @@ class Delivery:
                     yield
                 self._uncertainties.append(uncertainty)
         if not self._request.all_frames:
+            for digest in handover.digests(self._sources[0]):
+                self._digest = digest
+                yield
             if "levels" in self._endings[0].paths:
                 self._levels = np.empty_like(self._sources[0])
                 for _ in handover.load(self._endings[0].paths["levels"], self._levels):
@@ -78,7 +82,7 @@ class Delivery:
         """Put it all into the scene; nodes made on the way are removed again if something fails."""
         request = self._request
         numbers = _mean_numbers([ending.numbers for ending in self._endings])
-        facts = {**_facts(request, source, entry, numbers), "Frame": self._frame}
+        facts = {**_facts(request, source, entry, numbers), "Frame": self._frame, "SourceVoxels": self._digest}
         created: list[Any] = []
         frame = sequences.frame_at(source, self._frame)  # another one may be shown by now, and lie elsewhere
 

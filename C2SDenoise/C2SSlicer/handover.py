@@ -5,6 +5,7 @@ A piece is some slices, about a megabyte. Files are `.npy`, float32, (K, J, I).
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,14 @@ def save_array(voxels: np.ndarray, path: str | Path, copy: np.ndarray | None = N
             if copy is not None:
                 copy[slab] = piece
             yield
+
+
+def digests(voxels: np.ndarray) -> Iterator[str]:
+    """A checksum of the voxels as float32 so far, piece by piece: the last is that of all."""
+    checksum = 0
+    for slab in slabs(voxels.shape):
+        checksum = zlib.crc32(np.ascontiguousarray(voxels[slab], dtype=np.float32), checksum)
+        yield f"{checksum:08x}"
 
 
 def load(path: str | Path, into: np.ndarray) -> Iterator[slice]:

@@ -17,6 +17,7 @@ from slicer.i18n import tr as _
 from C2SCore import events
 from C2SCore.errors import UserError
 from C2SSlicer import evidence, install, job, models, sequences, status, volumes
+from C2SSlicer.belonging import Belonging
 from C2SSlicer.compare import Comparison
 from C2SSlicer.compare_controls import CompareControls
 from C2SSlicer.controls import show_number, tick
@@ -45,7 +46,7 @@ class Panel:
         self._worker = job.shared()
         self._worker.on_log = self.log
         self._watch = NoiseWatch(self._worker, self._measured)
-        self._volumes = VolumeWatch(self.update)
+        self._volumes, self._belonging = VolumeWatch(self.update), Belonging()
         self._evidence = evidence.Measurement(self._worker, self._evidence_measured)
         self._settled = qt.QTimer()
         self._settled.setSingleShot(True)
@@ -134,7 +135,7 @@ class Panel:
             button.setEnabled(comparable)
         if self.comparison.shown and not comparable and not running:
             ui.sideBySideButton.setChecked(False)
-        self._update_frame(p.resultSource, result)
+        self._update_note(p.resultSource, result)
         self._update_evidence(result)
         self._volumes.look(source, p.resultSource)
 
@@ -183,13 +184,11 @@ class Panel:
                 self.ui.measuredLabel.setText(_("measuring…"))
             self._watch.look(source)
 
-    def _update_frame(self, source: Any, result: Any) -> None:
-        """Say so where source and result are of different frames: side by side, nothing else would show it."""
-        index = volumes.facts_of(result).get("Frame", "") if source is not None and result is not None else ""
-        shown = sequences.shown_index(source) if index else ""
-        number, of_source = sequences.number_at(source, index), sequences.number_at(source, shown)
-        self.ui.frameLabel.setText(status.other_frame(number, of_source) if shown != index else "")
-        self.ui.frameLabel.setVisible(shown != index)
+    def _update_note(self, source: Any, result: Any) -> None:
+        """Say so where source and result do not belong together any more: side by side, nothing else would show it."""
+        note = self._belonging.note(source, result)
+        self.ui.noteLabel.setText(status.plain(note))
+        self.ui.noteLabel.setVisible(bool(note))
 
     def _update_evidence(self, result: Any) -> None:
         text = self._parameters.evidence
@@ -342,6 +341,7 @@ class Panel:
             self.refinement = run.refinement
             if run.request.sigma == "auto" and not run.request.all_frames:
                 self._watch.remember(self._denoised, run.result.numbers)
+            self._belonging.made(run.result.volume, self._denoised)
             self._updating = True  # once, below, and not at each of these
             try:
                 parameters.resultSource = slicer.mrmlScene.GetNodeByID(run.request.source)
@@ -375,7 +375,9 @@ class Panel:
         if p.resultVolume is None or p.resultSource is None:
             return
         if self.refinement is None or self.refinement.output != p.resultVolume.GetID():
-            self.refinement = Refinement.from_scene(p.resultVolume, p.resultSource, p.resultNoise)
+            changed = self._belonging.changed(p.resultSource, p.resultVolume)
+            found = None if changed else Refinement.from_scene(p.resultVolume, p.resultSource, p.resultNoise)
+            self.refinement = found
         if (
             self.refinement is not None
             and abs(self.refinement.detail - detail) > 1e-6
@@ -400,6 +402,8 @@ class Panel:
         source = sequences.frame_at(p.resultSource, facts.get("Frame", ""))  # another one may be shown by now
         images = [volume.GetImageData() for volume in (source, p.resultVolume) if volume is not None]
         if len(images) < 2 or None in images or images[0].GetDimensions() != images[1].GetDimensions():
+            return
+        if self._belonging.changed(p.resultSource, p.resultVolume):
             return
         reference = None
         if p.referenceVolume is not None:

@@ -35,16 +35,6 @@ def done(run: Any) -> str:
     return "<br>".join([text, *(f"<b>Note:</b> {html.escape(w)}" for w in run.result.warnings)])
 
 
-def other_frame(number: int, shown: int) -> str:
-    """The result is of one frame of a series, and the source shows another."""
-    if not number:
-        return "The result is of a frame that is no longer in the series; the source shows another."
-    return (
-        f"The result is of frame {number}; the source shows frame {shown} now. To compare them, choose frame {number} "
-        "of the series."
-    )
-
-
 def plain(text: str) -> str:
     """Text for a label that also takes HTML: without a tag, it would show `&amp;` as it stands."""
     return f"<span>{html.escape(text)}</span>"

@@ -389,7 +389,7 @@ def test_another_frame_beside_the_result_is_said_and_its_noise_measured(bench, t
     widget._parameterNode.inputVolume = proxy
     apply(bench, widget)
     settle(bench, widget)
-    label, measured = widget.ui.frameLabel, widget.ui.measuredLabel.text
+    label, measured = widget.ui.noteLabel, widget.ui.measuredLabel.text
     assert label.isHidden()
     for number in (1, 2):
         browser.SetSelectedItemNumber(number)
@@ -407,6 +407,33 @@ def test_another_frame_beside_the_result_is_said_and_its_noise_measured(bench, t
     opened.RemoveDataNodeAtValue("0")
     widget.panel.update()
     assert "no longer in the series" in label.text
+
+
+def test_a_source_that_was_changed_is_said(bench, tmp_path):
+    """Slider and evidence would mix the result with another image; also in a saved scene."""
+    source = add_volume("T1")
+    widget = open_panel(bench)
+    run = apply(bench, widget)
+    settle(bench, widget)
+    note, original, made = widget.ui.noteLabel, voxels(source).copy(), voxels(run.result.volume).copy()
+    evidence = widget._parameterNode.evidence
+    source.SetName("T1 <first>")
+    slicer.util.updateVolumeFromArray(source, 2 * original)
+    bench.wait_until(lambda: not note.isHidden())
+    assert "&lt;first&gt; was changed after the result" in note.text
+    widget.panel.refinement = None
+    widget.ui.detailSlider.setValue(40)
+    settle(bench, widget)
+    assert np.array_equal(voxels(run.result.volume), made) and widget._parameterNode.evidence == evidence
+    reopen(tmp_path / "scene.mrb")
+    settle(bench, widget)
+    assert not note.isHidden()
+    slicer.util.updateVolumeFromArray(widget._parameterNode.resultSource, original)
+    bench.wait_until(note.isHidden)
+    widget.ui.detailSlider.setValue(100)
+    settle(bench, widget)
+    assert np.allclose(voxels(widget._parameterNode.resultVolume), original, atol=0.01)
+    assert widget._parameterNode.evidence != evidence
 
 
 def test_cancel_amid_a_time_series_leaves_the_scene_as_it_was(bench):
