@@ -42,21 +42,29 @@ class Refinement:
     def from_scene(cls, output: Any, source: Any, noise: Any = None) -> Refinement | None:
         """The slider of a saved scene.
 
-        The estimate is found again from result and source; None where that is impossible.
+        The estimates are found again from results and sources; None where that is impossible.
         """
-        facts = volumes.facts_of(output)
-        if facts.get("Content") != "denoised" or sequences.sequence_of(output)[1] is not None:
+        sequence, of_noise = sequences.sequence_of(output)[1], sequences.sequence_of(noise)[1]
+        if sequence is None:
+            index = volumes.facts_of(output).get("Frame", "")
+            pairs = [(output, sequences.frame_at(source, index))]
+        elif sequences.replaceable(output, source):
+            numbers = range(sequence.GetNumberOfDataNodes())
+            indices = [sequence.GetNthIndexValue(number) for number in numbers]
+            pairs = [(sequence.GetNthDataNode(n), sequences.frame_at(source, indices[n])) for n in numbers]
+            if of_noise is None or of_noise.GetNumberOfDataNodes() != len(pairs):
+                noise = None
+        else:
             return None
-        frame = sequences.frame_at(source, facts.get("Frame", ""))
-        if frame is None:
+        found = [_found_again(denoised, frame) for denoised, frame in pairs]
+        if None in found:
             return None
-        detail = float(facts.get("Detail", 1.0))
-        denoised, original = volumes.array_of(output), volumes.array_of(frame)
-        if detail > RECOVERABLE or denoised.shape != original.shape:
-            return None
-        removed = (original - denoised) / np.float32(1 - detail)
-        made = cls([original - removed], [removed], output, noise, source)
-        made.detail = detail
+        made = cls([estimate for estimate, _, _ in found], [removed for _, removed, _ in found], output, noise, source)
+        made.detail = found[0][2]
+        if sequence is not None:
+            made.sequences = {output.GetID(): sequence}
+            if noise is not None:
+                made.sequences[noise.GetID()] = of_noise
         return made
 
     def denoised(self, frame: int = 0) -> np.ndarray:
@@ -129,3 +137,16 @@ class Refinement:
         browser = sequences.sequence_of(volume)[0]
         if browser is not None:
             browser.Modified()
+
+
+def _found_again(denoised: Any, original: Any) -> tuple[np.ndarray, np.ndarray, float] | None:
+    """Estimate, what was removed, and detail of a result (a node) and its source; None where they do not tell."""
+    facts = volumes.facts_of(denoised)
+    detail = float(facts.get("Detail", 1.0))
+    if original is None or facts.get("Content") != "denoised" or detail > RECOVERABLE:
+        return None
+    after, before = volumes.array_of(denoised), volumes.array_of(original)
+    if after.shape != before.shape:
+        return None
+    removed = (before - after) / np.float32(1 - detail)
+    return before - removed, removed, detail

@@ -1,0 +1,65 @@
+"""A result beside its source: the panel says where the two no longer belong together."""
+
+from __future__ import annotations
+
+import numpy as np
+import slicer
+from scenes import add_volume, apply, open_panel, phantom, settle
+from test_denoise_scene import reopen, series, voxels
+
+from C2SSlicer import sequences
+
+
+def test_another_frame_beside_the_result_is_said_and_its_noise_measured(bench, tmp_path):
+    """Side by side, the views would show two frames; also in a saved scene. A series that plays stops first."""
+    sequence, browser, proxy = series()
+    slicer.util.updateVolumeFromArray(sequence.GetNthDataNode(2), phantom(sigma=40, seed=9))
+    widget = open_panel(bench)
+    widget._parameterNode.inputVolume = proxy
+    apply(bench, widget)
+    settle(bench, widget)
+    label, measured = widget.ui.noteLabel, widget.ui.measuredLabel.text
+    assert label.isHidden()
+    for number in (1, 2):
+        browser.SetSelectedItemNumber(number)
+    assert label.isHidden()
+    bench.wait_until(lambda: not label.isHidden())
+    assert "result is of frame 1; the source shows frame 3 now" in label.text
+    settle(bench, widget)
+    assert "σ = " in widget.ui.measuredLabel.text and widget.ui.measuredLabel.text != measured
+    browser.SetSelectedItemNumber(0)
+    bench.wait_until(label.isHidden)
+    browser.SetSelectedItemNumber(1)
+    reopen(tmp_path / "scene.mrb")
+    bench.wait_until(lambda: "the source shows frame 2 now" in label.text and not label.isHidden())
+    opened = sequences.sequence_of(widget._parameterNode.resultSource)[1]
+    opened.RemoveDataNodeAtValue("0")
+    widget.panel.update()
+    assert "no longer in the series" in label.text
+
+
+def test_a_source_that_was_changed_is_said(bench, tmp_path):
+    """Slider and evidence would mix the result with another image; also in a saved scene."""
+    source = add_volume("T1")
+    widget = open_panel(bench)
+    run = apply(bench, widget)
+    settle(bench, widget)
+    note, original, made = widget.ui.noteLabel, voxels(source).copy(), voxels(run.result.volume).copy()
+    evidence = widget._parameterNode.evidence
+    source.SetName("T1 <first>")
+    slicer.util.updateVolumeFromArray(source, 2 * original)
+    bench.wait_until(lambda: not note.isHidden())
+    assert "&lt;first&gt; was changed after the result" in note.text
+    widget.panel.refinement = None
+    widget.ui.detailSlider.setValue(40)
+    settle(bench, widget)
+    assert np.array_equal(voxels(run.result.volume), made) and widget._parameterNode.evidence == evidence
+    reopen(tmp_path / "scene.mrb")
+    settle(bench, widget)
+    assert not note.isHidden()
+    slicer.util.updateVolumeFromArray(widget._parameterNode.resultSource, original)
+    bench.wait_until(note.isHidden)
+    widget.ui.detailSlider.setValue(100)
+    settle(bench, widget)
+    assert np.allclose(voxels(widget._parameterNode.resultVolume), original, atol=0.01)
+    assert widget._parameterNode.evidence != evidence
