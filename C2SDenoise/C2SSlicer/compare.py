@@ -71,7 +71,9 @@ class Comparison:
         logic = slice_logic(first)
         if logic is None or source is None:
             return
-        first.RotateToVolumePlane(source)
+        transform = source.GetParentTransformNode()
+        if transform is None or transform.IsTransformToWorldLinear():  # of a warped one, slices are no planes
+            first.RotateToVolumePlane(source)
         logic.FitSliceToAll()
         logic.SnapSliceOffsetToIJK()
         for name in list(self._nodes)[1:]:
