@@ -1,4 +1,4 @@
-"""Whether a result still belongs to what its source shows: the same frame of a series, with the same voxels."""
+"""Whether a result still belongs to what its source shows: the same frame of a series, the same voxels and place."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Belonging:
 
     def note(self, source: Any, result: Any) -> str:
         """What to know before both are compared; empty where they belong together."""
-        if source is None or result is None:
+        if None in (source, result) or None in (source.GetImageData(), result.GetImageData()):
             return ""
         index = volumes.facts_of(result).get("Frame", "")
         shown = sequences.shown_index(source) if index else ""
@@ -44,6 +44,12 @@ class Belonging:
             return (
                 f"{source.GetName()} was changed after the result had been made of it, so the evidence stays that of "
                 "before. Apply again to denoise what it is now."
+            )
+        if not volumes.same_grid(source, result):
+            return (
+                f"{source.GetName()} and {result.GetName()} no longer lie in the same place: one was moved, cropped or "
+                "resampled. Views side by side show different anatomy. Put both under the same transform, or apply "
+                "again."
             )
         return ""
 

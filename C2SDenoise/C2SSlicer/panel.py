@@ -137,7 +137,7 @@ class Panel:
             ui.sideBySideButton.setChecked(False)
         self._update_note(p.resultSource, result)
         self._update_evidence(result)
-        self._volumes.look(source, p.resultSource)
+        self._volumes.look(source, p.resultSource, result)
 
     def _update_apply(self, source: Any, running: bool) -> None:
         button = self.ui.applyButton
