@@ -156,6 +156,8 @@ class UNet(nn.Module):
 
 
 def _autocast_enabled(kind: str) -> bool:
+    if kind not in ("cpu", "cuda"):  # nothing else runs in bfloat16 here, and torch 2.4 fails where it is asked of mps
+        return False
     try:
         return torch.is_autocast_enabled(kind)
     except TypeError:  # torch < 2.4 has one function per device

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from C2SCore import network
 from C2SCore.denoiser import Denoiser, measure_sigma_data
 from C2SCore.network import SIZES, UNet, pad_to_multiple
 
@@ -90,3 +91,13 @@ def test_bfloat16_stays_close_at_high_signal() -> None:
             rounded = denoiser(x, torch.ones(1))
     assert rounded.dtype == torch.float32
     assert float((rounded - exact).abs().mean()) < 0.02 * float((exact - x).abs().mean())
+
+
+def test_a_mac_s_gpu_is_not_asked_for_autocast(monkeypatch) -> None:
+    """PyTorch 2.4 knows the question, but no autocast of MPS: it raises."""
+
+    def enabled(kind: str) -> bool:
+        raise RuntimeError(f"unknown device type for autocast: {kind}")
+
+    monkeypatch.setattr(torch, "is_autocast_enabled", enabled)
+    assert not network._autocast_enabled("mps")
