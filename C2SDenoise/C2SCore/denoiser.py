@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from C2SCore.network import SIZES, UNet
+from C2SCore.network import SIZES, UNet, order_in_memory
 
 # Signal over noise of a slice, as the network is told it. An empty slice has less than training ever shows, and there a
 # network invents.
@@ -79,6 +79,6 @@ def measure_sigma_data(x: Tensor, sigma: Tensor) -> Tensor:
 
 
 def on_device(denoiser: Denoiser, device: torch.device | str) -> Denoiser:
-    """The denoiser itself, moved to a device, its weights in channels_last order, which convolutions like."""
-    denoiser.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    """The denoiser itself, moved to a device, its weights in the order in memory that is right there."""
+    denoiser.to(device, memory_format=order_in_memory(torch.device(device).type))  # type: ignore[call-overload]
     return denoiser

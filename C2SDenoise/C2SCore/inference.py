@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from C2SCore.denoiser import Denoiser
+from C2SCore.denoiser import Denoiser, on_device
 from C2SCore.device import autocast
 from C2SCore.errors import out_of_memory
 from C2SCore.tiling import OVERLAP, blend
@@ -36,7 +36,7 @@ class SlicePass:
 
     def __post_init__(self) -> None:
         self.pixels = self.pixels or (CPU_PIXELS if self.device.type == "cpu" else GPU_PIXELS)
-        self.denoiser = self.denoiser.to(self.device)
+        self.denoiser = on_device(self.denoiser, self.device)
 
     def slices_per_pass(self, height: int, width: int) -> int:
         """How many slices fit one pass (at least 1: larger slices are tiled)."""
@@ -104,7 +104,7 @@ class SlicePass:
                 f"Memory of {self.device} ran out even for small tiles: going on with the processor, which is slower."
             )
             self.device, self.pixels = torch.device("cpu"), CPU_PIXELS
-            self.denoiser = self.denoiser.to(self.device)
+            self.denoiser = on_device(self.denoiser, self.device)
         else:
             raise MemoryError(
                 f"A tile of {SMALLEST_TILE} x {SMALLEST_TILE} pixels does not fit the memory that is "

@@ -139,7 +139,7 @@ class UNet(nn.Module):
         # The door stays in float32: u reaches hundreds of noise units, which bfloat16 would round by tenths of sigma.
         fast = _autocast_enabled(u.device.type)
         with torch.autocast(u.device.type, enabled=False) if fast else nullcontext():
-            x = self.head(F.pixel_unshuffle(u.float(), 2).contiguous(memory_format=torch.channels_last))
+            x = self.head(F.pixel_unshuffle(u.float(), 2).contiguous(memory_format=order_in_memory(u.device.type)))
             embedding = self.embedding(c_noise.float())
         if fast:
             x = x.to(torch.bfloat16)
@@ -153,6 +153,13 @@ class UNet(nn.Module):
             x = decoder(up(x).add_(skips.pop()), embedding)
         # The noise is a few units at most: bfloat16 rounds it by thousandths of sigma.
         return F.pixel_shuffle(self.tail(x).float(), 2)[..., :height, :width]
+
+
+def order_in_memory(kind: str) -> torch.memory_format:
+    """Of images and weights on a kind of device: channels last, which convolutions like. Not on a Mac's GPU, where
+    PyTorch before 2.4, the last for Intel, computes `addcmul` and Adam's steps wrongly in any order but the plain one.
+    """
+    return torch.contiguous_format if kind == "mps" else torch.channels_last
 
 
 def _autocast_enabled(kind: str) -> bool:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from C2SCore import denoiser as denoisers
 from C2SCore import network
 from C2SCore.denoiser import Denoiser, measure_sigma_data
+from C2SCore.inference import SlicePass
 from C2SCore.network import SIZES, UNet, pad_to_multiple
 
 
@@ -101,3 +103,20 @@ def test_a_mac_s_gpu_is_not_asked_for_autocast(monkeypatch) -> None:
 
     monkeypatch.setattr(torch, "is_autocast_enabled", enabled)
     assert not network._autocast_enabled("mps")
+
+
+def test_nothing_is_channels_last_on_a_mac_s_gpu(monkeypatch) -> None:
+    """PyTorch before 2.4 computes wrongly with such tensors there. The processor stands in for it."""
+    denoiser, x = _denoiser(), 10 + torch.randn(2, 1, 24, 24)
+    with torch.no_grad():
+        usual = denoiser(x, torch.ones(2))
+    assert network.order_in_memory("mps") == torch.contiguous_format != network.order_in_memory("cuda")
+    for module in (network, denoisers):
+        monkeypatch.setattr(module, "order_in_memory", lambda kind: torch.contiguous_format)
+    denoiser = SlicePass(denoiser, torch.device("cpu")).denoiser
+    seen = []
+    for layer in denoiser.modules():
+        layer.register_forward_hook(lambda layer, given, out: seen.append(out.is_contiguous()))
+    with torch.no_grad():
+        assert torch.allclose(denoiser(x, torch.ones(2)), usual, atol=1e-4)
+    assert len(seen) > 20 and all(seen) and all(p.is_contiguous() for p in denoiser.parameters())
