@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import locale
 import math
 import mmap
 import os
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,6 +27,11 @@ DICOM_IO = "GDCMImageIO"  # named, as SimpleITK by itself finds it for files wit
 _SHEAR = 1e-4  # cosine between axes, from which they are not at right angles
 _PIXEL_DATA = rb"\xe0\x7f\x10\0(?:O[BW]\0\0)?(.{4})"  # (7FE0,0010) and its length, explicit or implicit VR
 _PLACES = "axis 0 index values"  # where the frames of a list lie, as Slicer writes it for sequences
+
+if sys.platform == "win32":
+    # SimpleITK gives the C library names in UTF-8, which it takes for another encoding unless told: no umlaut would do.
+    with contextlib.suppress(locale.Error):  # Windows 10 before 2018
+        locale.setlocale(locale.LC_CTYPE, ".UTF8")
 
 
 def suffix_of(path: str | Path) -> str:
