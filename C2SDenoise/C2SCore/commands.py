@@ -6,6 +6,7 @@ Torch and the readers are imported inside the functions: `c2s models list` and `
 from __future__ import annotations
 
 import argparse
+import codecs
 import dataclasses
 import json
 import os
@@ -297,11 +298,13 @@ def _line(value: Any) -> str:
 
 
 def _print_json(values: Any) -> None:
-    text = json.dumps(_finite(values), indent=2, ensure_ascii=False)
+    """Escaped where the stream is not UTF-8, as into a pipe of Windows: readers of JSON take nothing else."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"  # None: it was closed, as a daemon's may be
+    text = json.dumps(_finite(values), indent=2, ensure_ascii=codecs.lookup(encoding).name != "utf-8")
     try:
-        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")  # None: it was closed, as a daemon's may be
-    except UnicodeEncodeError:
-        text = json.dumps(_finite(values), indent=2)  # as JSON writes what the stream cannot hold
+        text.encode("utf-8")
+    except UnicodeEncodeError:  # of a name that is not UTF-8
+        text = json.dumps(_finite(values), indent=2)
     print(text)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import io
+import json
 import locale
 import sys
 
-from C2SCore import images
+from C2SCore import commands, images
 
 
 def test_names_with_umlauts_reach_simpleitk_on_windows(monkeypatch):
@@ -17,3 +19,15 @@ def test_names_with_umlauts_reach_simpleitk_on_windows(monkeypatch):
     spec = importlib.util.spec_from_file_location("images_there", images.__file__)
     spec.loader.exec_module(importlib.util.module_from_spec(spec))
     assert told == [(locale.LC_CTYPE, ".UTF8")]
+
+
+def test_json_in_a_pipe_of_windows_is_still_json(monkeypatch):
+    """Its encoding is that of the country; whoever reads JSON takes it for UTF-8."""
+    for encoding in ("cp1252", "utf-8"):
+        pipe = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+        monkeypatch.setattr(sys, "stdout", pipe)
+        commands._print_json({"scan": "Schädel.nii.gz"})
+        pipe.flush()
+        written = pipe.buffer.getvalue()
+        assert json.loads(written.decode("utf-8")) == {"scan": "Schädel.nii.gz"}
+        assert ("ä".encode() in written) == (encoding == "utf-8")
