@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from C2SCore import runlock
+from C2SCore.errors import UserError
 from C2SCore.images import WRITABLE, suffix_of
 from C2SCore.jobfiles import resolved
 from C2SCore.writing import atomic, write_json
@@ -117,7 +118,7 @@ def write(folder: Path, records: Sequence[Record]) -> None:
     write_json(folder / "batch.json", rows)
     columns = [f.name for f in dataclasses.fields(Record) if f.name not in ("fingerprint", "details")]
     # Open in a spreadsheet, Windows lets nobody replace it: the record proper is the other one.
-    with contextlib.suppress(PermissionError), atomic(folder / "batch.csv", ".csv") as temporary:
+    with contextlib.suppress(UserError), atomic(folder / "batch.csv", ".csv") as temporary:
         with open(temporary, "w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             writer = csv.DictWriter(file, columns, extrasaction="ignore")
             writer.writeheader()

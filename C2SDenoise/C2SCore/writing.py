@@ -16,6 +16,8 @@ from typing import Any
 
 from C2SCore.errors import UserError
 
+WINDOWS = os.name == "nt"
+UNFIT = frozenset('<>:"|?*')  # for names on Windows
 TEMPORARY = ".c2s-"  # begins the names under which files are written
 ATTEMPTS, WAIT = 10, 0.1  # of a renaming that Windows refuses, and the seconds between them
 
@@ -26,6 +28,19 @@ def check_writable(path: str | Path) -> Path:
     Folders that do not exist yet are no fault: writing makes them, if the nearest folder above allows it.
     """
     path = Path(path)
+    if WINDOWS and (unfit := UNFIT.intersection(path.name)):
+        raise UserError(f"{path} has {' '.join(sorted(unfit))} in its name, which no name on Windows may. Change it.")
+    _check_place(path)
+    if WINDOWS and path.exists():  # a file that is read-only, or held by another program, is not replaced there
+        try:
+            path.open("r+b").close()
+        except OSError as error:
+            raise _in_use(path, error) from error
+    return path
+
+
+def _check_place(path: Path) -> None:
+    """Raises `UserError` if no file can be made where `path` is."""
     if os.path.isdir(path):  # false, and no error, for names that are too long
         raise UserError(f"{path} is a folder; the output must be a file name. Add a name with an extension.")
     folder = path.absolute().parent
@@ -42,7 +57,6 @@ def check_writable(path: str | Path) -> Path:
             f"{path} cannot be written ({folder}: {reason}); the folder must exist or be possible to make, and allow "
             "writing, and the system must take the name. Choose another place."
         ) from error
-    return path
 
 
 @contextmanager
@@ -51,13 +65,17 @@ def atomic(path: str | Path, suffix: str = "") -> Iterator[Path]:
 
     `suffix` keeps an extension that the writer goes by (``.nii.gz``). Raises `UserError` if the place is not writable.
     """
-    path = check_writable(path)
+    path = Path(path)
+    _check_place(path)
     with _folder(path.parent):
         temporary = path.parent / f"{TEMPORARY}{secrets.token_hex(8)}{suffix}"
         try:
             temporary.touch(exist_ok=False)  # within: whatever stops the program now, the file goes
             yield temporary
-            _replace(temporary, path)
+            try:
+                _replace(temporary, path)
+            except PermissionError as error:
+                raise _in_use(path, error) from error
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -84,14 +102,17 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         new, old = Path(name) / "new", Path(name) / "old"
         new.mkdir()
         yield new
-        if folder.is_dir():
-            os.rename(folder, old)
         try:
-            os.rename(new, folder)
-        except OSError:
-            if old.is_dir():
-                os.rename(old, folder)
-            raise
+            if folder.is_dir():
+                _replace(folder, old)
+            try:
+                _replace(new, folder)
+            except OSError:
+                if old.is_dir():
+                    _replace(old, folder)
+                raise
+        except PermissionError as error:
+            raise _in_use(folder, error) from error
 
 
 @contextmanager
@@ -109,15 +130,22 @@ def _folder(folder: Path) -> Iterator[None]:
 
 
 def _replace(new: Path, path: Path) -> None:
-    """Rename over whatever is there; where Windows refuses, as while somebody reads the old file, try again."""
+    """Rename over whatever is there; where Windows refuses, as while somebody reads one of them, try again."""
     for _ in range(ATTEMPTS - 1):
         try:
             return os.replace(new, path)
         except PermissionError:
-            if os.name != "nt":
+            if not WINDOWS:
                 raise
             time.sleep(WAIT)
     os.replace(new, path)
+
+
+def _in_use(path: Path, error: OSError) -> UserError:
+    return UserError(
+        f"{path} cannot be replaced ({error.strerror or error}): it may be protected, or open in another program. "
+        "Close it there and try again, or choose another name."
+    )
 
 
 def write_json(path: str | Path, values: Any) -> Path:

@@ -6,9 +6,32 @@ import importlib.util
 import io
 import json
 import locale
+import os
 import sys
+from pathlib import Path
 
-from C2SCore import commands, images
+import pytest
+
+from C2SCore import commands, images, writing
+from C2SCore.errors import UserError
+from C2SCore.writing import atomic, atomic_folder, check_writable
+
+
+@pytest.fixture
+def windows(monkeypatch):
+    """Writing as on Windows. `os.replace` refuses as often as `refusals` says: somebody has a file open."""
+    replace, refusals = os.replace, [0]
+
+    def refuse(source, target):
+        refusals[0] -= 1
+        if refusals[0] >= 0:
+            raise PermissionError(13, "Access is denied", str(source), 5, str(target))
+        replace(source, target)
+
+    monkeypatch.setattr(writing, "WINDOWS", True)
+    monkeypatch.setattr(writing, "WAIT", 0)
+    monkeypatch.setattr(os, "replace", refuse)
+    return refusals
 
 
 def test_names_with_umlauts_reach_simpleitk_on_windows(monkeypatch):
@@ -31,3 +54,41 @@ def test_json_in_a_pipe_of_windows_is_still_json(monkeypatch):
         written = pipe.buffer.getvalue()
         assert json.loads(written.decode("utf-8")) == {"scan": "Schädel.nii.gz"}
         assert ("ä".encode() in written) == (encoding == "utf-8")
+
+
+@pytest.mark.parametrize("write", [atomic, atomic_folder])
+def test_a_scanner_of_viruses_is_waited_for(write, windows, tmp_path):
+    """It opens what has just been written, or what is replaced, for a moment."""
+    for content in ("old", "new"):
+        windows[0] = 3
+        with write(tmp_path / "scan") as place:
+            (place / "1.dcm" if place.is_dir() else place).write_text(content)
+    assert (tmp_path / "scan" / "1.dcm" if write is atomic_folder else tmp_path / "scan").read_text() == "new"
+    assert [p.name for p in tmp_path.iterdir()] == ["scan"]
+
+
+@pytest.mark.parametrize("write", [atomic, atomic_folder])
+def test_what_another_program_has_open_is_told_and_stays(write, windows, tmp_path):
+    with write(tmp_path / "scan") as place:
+        (place / "1.dcm" if place.is_dir() else place).write_text("old")
+    windows[0] = writing.ATTEMPTS
+    with pytest.raises(UserError, match=r"scan cannot be replaced \(Access is denied\).*another program"):
+        with write(tmp_path / "scan") as place:
+            (place / "1.dcm" if place.is_dir() else place).write_text("new")
+    assert (tmp_path / "scan" / "1.dcm" if write is atomic_folder else tmp_path / "scan").read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["scan"]
+
+
+def test_windows_is_asked_before_the_work(windows, tmp_path, monkeypatch):
+    check_writable(tmp_path / "scan.nii.gz")
+    with pytest.raises(UserError, match=r"has : \? in its name"):
+        check_writable(tmp_path / "T1: ready?.nii.gz")
+    (tmp_path / "scan.nii.gz").write_text("old")
+    check_writable(tmp_path / "scan.nii.gz")
+
+    def refuse(path, *how):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(UserError, match=r"cannot be replaced .*another program"):
+        check_writable(tmp_path / "scan.nii.gz")
