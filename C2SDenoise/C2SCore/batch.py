@@ -33,6 +33,7 @@ from C2SCore.terminal import told
 from C2SCore.threads import cores
 from C2SCore.writing import check_writable
 
+MOST_ON_WINDOWS = 61  # processes of a pool: it waits for all of them at once, and no more can be waited for there
 _DIED = "Its process died, as a rule for lack of memory. Use fewer workers, or a machine with more memory."
 
 
@@ -152,7 +153,7 @@ def _in_processes(jobs: Sequence[ScanJob], workers: int) -> Generator[Record, No
     while waiting:
         alone = suspects > 0
         now = waiting[:1] if alone else waiting
-        count = min(workers, len(now))
+        count = min(workers, len(now), MOST_ON_WINDOWS if sys.platform == "win32" else workers)
         finished = set()
         with _pool(count, max(1, cores() // count)) as pool:
             futures = {pool.submit(_run_in_pool, job): job for job in now}

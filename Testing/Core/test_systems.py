@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from C2SCore import commands, images, writing
+from C2SCore import batch, commands, images, writing
 from C2SCore.errors import UserError
+from C2SCore.scanjob import ScanJob
 from C2SCore.writing import atomic, atomic_folder, check_writable
 
 
@@ -92,3 +93,16 @@ def test_windows_is_asked_before_the_work(windows, tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(UserError, match=r"cannot be replaced .*another program"):
         check_writable(tmp_path / "scan.nii.gz")
+
+
+def test_a_pool_has_as_many_processes_as_windows_can_wait_for(monkeypatch):
+    def pool(workers, threads):
+        raise KeyboardInterrupt(workers)
+
+    monkeypatch.setattr(batch, "_pool", pool)
+    jobs = [ScanJob(f"{n}.nii.gz", f"out/{n}.nii.gz") for n in range(80)]
+    for system, count in (("linux", 70), ("win32", 61)):
+        monkeypatch.setattr(sys, "platform", system)
+        with pytest.raises(KeyboardInterrupt) as asked:
+            next(batch._in_processes(jobs, 70))
+        assert asked.value.args == (count,)
