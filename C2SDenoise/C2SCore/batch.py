@@ -239,7 +239,7 @@ def _on_cluster(jobs: Sequence[ScanJob], address: str) -> Iterator[Record]:
 
 def _absolute(job: ScanJob) -> ScanJob:
     def full(path: str) -> str:
-        return os.path.abspath(path) if path else path
+        return files.absolute(path) if path else path
 
     model = full(job.model) if Path(job.model).is_file() else job.model
     sigma = full(job.sigma) if isinstance(job.sigma, str) and job.sigma != "auto" else job.sigma

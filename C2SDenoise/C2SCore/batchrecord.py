@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from C2SCore import runlock
+from C2SCore import files, runlock
 from C2SCore.errors import UserError
 from C2SCore.images import WRITABLE, suffix_of
 from C2SCore.jobfiles import resolved
@@ -114,7 +114,7 @@ def write(folder: Path, records: Sequence[Record]) -> None:
     rows: list[dict[str, Any]] = []
     for record in records:
         row = dataclasses.asdict(record)
-        rows.append(row | {name: os.path.abspath(row[name]) for name in _PATHS if row[name]})
+        rows.append(row | {name: files.absolute(row[name]) for name in _PATHS if row[name]})
     write_json(folder / "batch.json", rows)
     columns = [f.name for f in dataclasses.fields(Record) if f.name not in ("fingerprint", "details")]
     # Open in a spreadsheet, Windows lets nobody replace it: the record proper is the other one.

@@ -34,6 +34,17 @@ def split_part(path: str | Path) -> tuple[Path, str]:
     return (Path(file), part) if mark else (Path(text), "")
 
 
+def with_part(file: str | Path, part: str) -> str:
+    """The inverse of `split_part`."""
+    return f"{file}{PART}{part}" if part else str(file)
+
+
+def absolute(path: str | Path) -> str:
+    """The scan as it is called from every folder. Its part is kept apart: for Windows, `.::1.2` begins with a drive."""
+    file, part = split_part(path)
+    return with_part(os.path.abspath(file), part)
+
+
 def read(path: str | Path) -> list[Scan]:
     """The frames of a scan: one for a 3-D image or an HDF5 file, n for a 4-D image.
 
@@ -160,7 +171,7 @@ def _series(place: Path, left_out: list[tuple[Path, str]]) -> Iterator[Path]:
         yield place
         return
     for uid, reason in series.items():
-        scan = place if len(series) < 2 else Path(f"{place}{PART}{uid}")
+        scan = place if len(series) < 2 else Path(with_part(place, uid))
         if reason:
             left_out.append((scan, reason))
         else:
@@ -176,4 +187,4 @@ def _parts(file: Path) -> list[Path]:
         return [file]
     if len(names) < 2 or names[0] in hdf5.STORED:
         return [file]
-    return [Path(f"{file}{PART}{name}") for name in names]
+    return [Path(with_part(file, name)) for name in names]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from C2SCore import dicom, headers
 from C2SCore.errors import UserError
-from C2SCore.files import PART, split_part
+from C2SCore.files import split_part, with_part
 from C2SCore.images import WRITABLE, suffix_of
 
 
@@ -27,7 +27,7 @@ def folded(path: str | Path) -> str:
 def resolved_scan(path: str | Path) -> str:
     """`resolved`, with the part that is named after `::`."""
     file, part = split_part(path)
-    return f"{resolved(file)}{PART}{part}" if part else resolved(file)
+    return with_part(resolved(file), part)
 
 
 def files_of(path: str | Path) -> list[Path]:

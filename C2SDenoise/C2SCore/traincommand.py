@@ -257,9 +257,10 @@ def _scans(paths: Sequence[str], note: Callable[[str], None] = lambda text: None
         scans = files.find_scans(path, left_out) if path.is_dir() else [path]
         searched = scans != [path]  # a folder with one DICOM series, and nothing else, is that scan
         for scan in scans:
-            if not searched and not files.split_part(scan)[0].exists():
+            file, part = files.split_part(scan)
+            if not searched and not file.exists():
                 raise UserError(f"{scan} does not exist; a scan must be a file or a DICOM folder. Check the path.")
-            found.append((str(scan.absolute()), searched))
+            found.append((files.with_part(file.absolute(), part), searched))
     for scan, reason in left_out:
         note(f"Left out: {scan}: {reason}.")
     if not found:

@@ -6,13 +6,15 @@ import importlib.util
 import io
 import json
 import locale
+import ntpath
 import os
 import sys
+import types
 from pathlib import Path
 
 import pytest
 
-from C2SCore import batch, commands, images, writing
+from C2SCore import batch, batchrecord, commands, files, images, writing
 from C2SCore.errors import UserError
 from C2SCore.scanjob import ScanJob
 from C2SCore.writing import atomic, atomic_folder, check_writable
@@ -106,3 +108,13 @@ def test_a_pool_has_as_many_processes_as_windows_can_wait_for(monkeypatch):
         with pytest.raises(KeyboardInterrupt) as asked:
             next(batch._in_processes(jobs, 70))
         assert asked.value.args == (count,)
+
+
+def test_a_series_of_the_present_folder_is_on_no_drive(monkeypatch, tmp_path):
+    """`.::1.2.3`, as `c2s batch .` finds it: Windows would look for the folder `:1.2.3` on the drive `.:`."""
+    monkeypatch.setattr(files, "os", types.SimpleNamespace(path=ntpath))
+    name = ntpath.abspath(".") + "::1.2.3"
+    job = ScanJob(".::1.2.3", "out.nrrd")
+    assert batch._absolute(job).scan == name
+    batchrecord.write(tmp_path, [batchrecord.Record.of(job, batchrecord.DONE)])
+    assert json.loads((tmp_path / "batch.json").read_text())[0]["scan"] == name
