@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -186,4 +188,11 @@ def command(
     parts += ["--card", card] if card else []
     parts += ["--device", device] if device != "auto" else []
     parts += ["--resume"] if resume else []
-    return shlex.join(parts)
+    return _joined(parts)
+
+
+def _joined(parts: Sequence[str]) -> str:
+    """The words as one line for a terminal; those of Windows know double quotes alone, and no name there has one."""
+    if sys.platform != "win32":
+        return shlex.join(parts)
+    return " ".join(part if re.fullmatch(r"[\w.:/\\+-]+", part) else f'"{part}"' for part in parts)

@@ -167,6 +167,13 @@ def test_a_recipe_is_put_together():
         recipe.resolve("quick", "", settings | {"steps": 0})
 
 
+def test_the_command_line_is_one_for_the_terminals_of_windows(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "win32")
+    paths = ["C:\\scans\\Schädel.nrrd", "C:\\my scans\\a & b.nrrd"]
+    line = recipe.command(paths, [], Path("D:/m.safetensors"), "quick", False, "auto")
+    assert line.startswith(f'c2s train --data {paths[0]} "{paths[1]}" --out D:/m.safetensors --preset quick')
+
+
 def test_the_command_line_is_what_c2s_train_reads(tmp_path):
     from C2SCore.cli import build_parser
 
