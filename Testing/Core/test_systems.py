@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import io
 import json
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from C2SCore import batch, batchrecord, commands, files, images, writing
-from C2SCore.errors import UserError
+from C2SCore.errors import UserError, out_of_memory
 from C2SCore.scanjob import ScanJob
 from C2SCore.writing import atomic, atomic_folder, check_writable
 
@@ -118,3 +119,16 @@ def test_a_series_of_the_present_folder_is_on_no_drive(monkeypatch, tmp_path):
     assert batch._absolute(job).scan == name
     batchrecord.write(tmp_path, [batchrecord.Record.of(job, batchrecord.DONE)])
     assert json.loads((tmp_path / "batch.json").read_text())[0]["scan"] == name
+
+
+def test_every_system_says_in_its_own_way_that_memory_ran_out():
+    paging = OSError(22, "The paging file is too small for this operation to complete")
+    paging.winerror = 1455
+    said = [
+        RuntimeError("Invalid buffer size: 9.75 GB"),  # MPS
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."),  # Windows
+        paging,
+        OSError(errno.ENOMEM, "Cannot allocate memory"),
+    ]
+    assert all(map(out_of_memory, said))
+    assert not out_of_memory(OSError(errno.ENOSPC, "No space left on device"))
