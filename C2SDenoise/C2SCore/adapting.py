@@ -52,7 +52,8 @@ def adapted(
             total = round(60 * minutes)
             progress("adapt (seconds)", min(total, max(0, total - round(message.seconds_left))), total)
 
-    with tempfile.TemporaryDirectory(prefix="c2s-adapt-") as folder:
+    # On Windows a scanner of viruses may hold its files; that must not cost the minutes.
+    with tempfile.TemporaryDirectory(prefix="c2s-adapt-", ignore_cleanup_errors=True) as folder:
         path = training.train(
             cases,
             recipe,

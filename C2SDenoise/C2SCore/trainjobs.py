@@ -136,7 +136,7 @@ def estimate(job: events.EstimateJob, context: Context) -> events.Done:
 
     context.progress("Timing some steps")
     never = recipe.replace(steps=10**9, minutes=0.0, validate_every=10**9)
-    with tempfile.TemporaryDirectory(prefix="C2S-estimate-") as folder:
+    with tempfile.TemporaryDirectory(prefix="C2S-estimate-", ignore_cleanup_errors=True) as folder:
         try:
             training.train(
                 [Case("made up", made, [made[::-1]] * job.contrasts, 0.1)],

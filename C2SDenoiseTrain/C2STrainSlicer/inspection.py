@@ -6,6 +6,7 @@ What it measures is kept until Slicer ends, so that a training of the same scans
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import tempfile
 from collections.abc import Callable, Sequence
@@ -29,7 +30,8 @@ def measured() -> Path:
 
 
 def _forget(path: Path) -> None:
-    path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # the worker may still hold it
+        path.unlink()
 
 
 class Inspection:
@@ -84,7 +86,8 @@ class Inspection:
 
         def row(found: events.Inspected) -> Row:
             self._leave(identifier, mark)
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # on Windows another program may hold it; it goes with its folder
+                path.unlink()
             return scans.row_of(found, node=identifier, name=name)
 
         def saved() -> None:

@@ -10,13 +10,16 @@ import locale
 import ntpath
 import os
 import sys
+import tempfile
 import types
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from C2SCore import batch, batchrecord, commands, files, images, writing
+from C2SCore import adapting, batch, batchrecord, commands, files, images, model, training, writing
 from C2SCore.errors import UserError, out_of_memory
+from C2SCore.scan import Scan
 from C2SCore.scanjob import ScanJob
 from C2SCore.writing import atomic, atomic_folder, check_writable
 
@@ -132,3 +135,23 @@ def test_every_system_says_in_its_own_way_that_memory_ran_out():
     ]
     assert all(map(out_of_memory, said))
     assert not out_of_memory(OSError(errno.ENOSPC, "No space left on device"))
+
+
+def test_files_that_windows_does_not_let_go_cost_no_adaptation(monkeypatch, tmp_path):
+    rmdir = os.rmdir
+
+    def refuse(path, **how):
+        if "c2s-adapt-" in str(path):
+            raise OSError(errno.ENOTEMPTY, "The directory is not empty")  # what was deleted there is open elsewhere
+        rmdir(path, **how)
+
+    monkeypatch.setattr(training, "train", lambda cases, recipe, out, **more: out)
+    monkeypatch.setattr(model, "load", lambda path: "adapted")
+    monkeypatch.setattr(os, "rmdir", refuse)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    source = types.SimpleNamespace(
+        denoiser=types.SimpleNamespace(neighbours=0), card=types.SimpleNamespace(name="m", auxiliary=())
+    )
+    options = types.SimpleNamespace(isotropic=False, device="cpu")
+    frames = [(Scan(np.zeros((1, 8, 8), np.float32)), 1.0, 1.0)]
+    assert adapting.adapted(source, frames, 0, [], options, 1.0, lambda *stage: None, None) == "adapted"

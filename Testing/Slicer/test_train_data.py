@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import slicer
 from scenes import add_volume, phantom
 from trainscenes import FEW, SHAPE, open_train, read_folder, sessions, start, until_end
@@ -42,6 +44,17 @@ def test_nothing_starts_while_scans_are_being_read(bench, models, tmp_path):
     assert "still being read" in ui.statusLabel.text and widget.panel.train.training is None
     until_read(bench, widget)
     assert len(widget.panel.data.rows) == 13
+
+
+def test_a_file_that_windows_does_not_let_go_costs_no_row(bench, models, monkeypatch):
+    def refuse(path, missing_ok=False):
+        raise PermissionError(13, "in use", str(path))
+
+    widget = open_train(bench, "in use")
+    monkeypatch.setattr(Path, "unlink", refuse)
+    tick(widget, add_volume("held"))
+    until_read(bench, widget)
+    assert texts(widget) == ["held"]
 
 
 def test_a_volume_that_is_unticked_while_it_is_read_is_left_out(bench, models):
