@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import unicodedata
 from collections.abc import Hashable, Iterable
 from pathlib import Path
 
@@ -19,9 +20,11 @@ def resolved(path: str | Path) -> str:
 
 
 def folded(path: str | Path) -> str:
-    """A name in one case, where the system's own file systems take those that differ by it for the same."""
+    """A name in one case, where the system's own file systems take those that differ by it for the same; on macOS also
+    with its umlauts as one character each, since Finder makes two of them.
+    """
     name = os.path.normcase(path)
-    return name.casefold() if sys.platform == "darwin" else name
+    return unicodedata.normalize("NFC", name.casefold()) if sys.platform == "darwin" else name
 
 
 def resolved_scan(path: str | Path) -> str:

@@ -19,6 +19,7 @@ import pytest
 
 from C2SCore import adapting, batch, batchrecord, commands, files, images, model, training, writing
 from C2SCore.errors import UserError, out_of_memory
+from C2SCore.jobfiles import folded
 from C2SCore.scan import Scan
 from C2SCore.scanjob import ScanJob
 from C2SCore.writing import atomic, atomic_folder, check_writable
@@ -155,3 +156,10 @@ def test_files_that_windows_does_not_let_go_cost_no_adaptation(monkeypatch, tmp_
     options = types.SimpleNamespace(isotropic=False, device="cpu")
     frames = [(Scan(np.zeros((1, 8, 8), np.float32)), 1.0, 1.0)]
     assert adapting.adapted(source, frames, 0, [], options, 1.0, lambda *stage: None, None) == "adapted"
+
+
+def test_umlauts_of_finder_are_those_of_the_terminal(monkeypatch):
+    typed, listed = "/Users/m/M\u00fcller", "/Users/m/Mu\u0308ller"
+    assert folded(typed) != folded(listed)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert folded(typed) == folded(listed)
