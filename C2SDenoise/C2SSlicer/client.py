@@ -26,6 +26,7 @@ from C2SSlicer import process as processes
 
 CANCEL_GRACE = 0.8  # seconds that a job has to obey a cancel line before its process is killed
 STOP_GRACE = 30.0  # the same for a training, which first saves what it has
+GONE = 1.0  # seconds in which a killed process goes: Windows removes no file that it still holds
 LOG_LINES = 500
 
 
@@ -307,6 +308,7 @@ class Worker:
         if process is not None:
             process.end_input()
             processes.kill(process, started.pid if started else None)
+            process.ended(GONE)
         tasks = list(self._tasks.values())
         for task in tasks:
             if task.deadline is not None:

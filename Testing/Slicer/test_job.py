@@ -144,6 +144,17 @@ def test_a_job_that_does_not_obey_is_killed(worker):
     assert waiting.wait(20).numbers["pid"] != pid  # what waited is done by a new process
 
 
+def test_a_killed_process_is_gone_before_that_is_told(worker):
+    """Whoever hears it removes the files that it had open."""
+    worker.submit(check()).wait(20)
+    process, codes = worker._process, []
+    stuck = worker.submit(denoise(model="stubborn"), on_end=lambda ending: codes.append(process.returncode))
+    time.sleep(0.1)
+    stuck.cancel()
+    assert isinstance(stuck.wait(5), events.Cancelled)
+    assert len(codes) == 1 and codes[0] is not None
+
+
 def test_a_kill_reaches_a_process_that_has_not_announced_itself(tmp_path):
     """It hangs while it starts, under a launcher; nobody knows its process id but itself."""
     said = tmp_path / "pid"
