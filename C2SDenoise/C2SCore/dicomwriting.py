@@ -63,7 +63,7 @@ def check_source(scan: Path, part: str) -> list[list[tuple[Path, int]]]:
     """The images of a scan, frame by frame, as `dicom.files_in_order` gives them; raises `UserError` unless they are
     DICOM and MR, and every image of their files is among them.
     """
-    pydicom = enhanced.need_pydicom("To write DICOM")
+    pydicom = enhanced.need_pydicom("To write DICOM", 3)
     if not scan.is_dir() and not is_dicom(scan):
         raise UserError(f"{scan} is no DICOM; only what was read as DICOM can be written so. Leave --dicom out.")
     frames = files_in_order(scan, part)
@@ -114,7 +114,7 @@ def write_series(
     """Volumes (K, J, I), in the unit of the scan that was read from `images` (see `check_source`), as a series in
     `folder`, which appears whole or not at all.
     """
-    pydicom = enhanced.need_pydicom("To write DICOM")
+    pydicom = enhanced.need_pydicom("To write DICOM", 3)
     check_folder(folder)
     series, now = pydicom.uid.generate_uid(prefix=None), datetime.now()
     largest = max(float(np.abs(frame).max()) for frame in frames)
@@ -245,7 +245,7 @@ def _is_ours(path: Path) -> bool:
         return True
     if not path.is_file() or not is_dicom(path):
         return False
-    head = enhanced.need_pydicom("To write DICOM").filereader.read_file_meta_info(path)
+    head = enhanced.need_pydicom("To write DICOM", 3).filereader.read_file_meta_info(path)
     return head.get("ImplementationVersionName") == IMPLEMENTATION
 
 

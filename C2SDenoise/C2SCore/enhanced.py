@@ -144,11 +144,17 @@ def rescale(value: Value) -> tuple[float, float]:
     return float(value(name, "RescaleSlope") or 1), float(value(name, "RescaleIntercept") or 0)
 
 
-def need_pydicom(what: str) -> Any:
-    """The package pydicom; raises `UserError`, which says `what` it is for, where it is missing."""
+def need_pydicom(what: str, oldest: int = 2) -> Any:
+    """The package pydicom; raises `UserError`, which says `what` it is for, where it is missing or older than the
+    version `oldest`.
+    """
     try:
         import pydicom
         import pydicom.uid
     except ImportError as error:
         raise UserError(f"{what} needs pydicom, which is missing: pip install pydicom") from error
+    if int(pydicom.__version__.partition(".")[0]) < oldest:
+        raise UserError(
+            f"{what} needs pydicom {oldest}, and this one is {pydicom.__version__}: pip install --upgrade pydicom"
+        )
     return pydicom

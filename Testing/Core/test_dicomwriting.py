@@ -226,3 +226,9 @@ def test_batch_writes_each_kind_as_it_came(series: Path, scan_file: Path, model_
     assert main([*arguments, "--resume"]) == 0
     states = {row["state"] for row in json.loads((out / "batch.json").read_text())}
     assert states == {"skipped"}
+
+
+def test_an_old_pydicom_is_told_before_any_work(series: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pydicom, "__version__", "2.4.4")
+    with pytest.raises(UserError, match=r"needs pydicom 3, and this one is 2\.4\.4"):
+        dicomwriting.check_source(series, "")
