@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from C2SCore import adapting, batch, batchrecord, commands, files, images, model, training, writing
 from C2SCore.errors import UserError, out_of_memory
@@ -163,3 +164,13 @@ def test_umlauts_of_finder_are_those_of_the_terminal(monkeypatch):
     assert folded(typed) != folded(listed)
     monkeypatch.setattr(sys, "platform", "darwin")
     assert folded(typed) == folded(listed)
+
+
+def test_a_sequence_of_slicer_is_known_to_an_older_simpleitk(monkeypatch, tmp_path):
+    """Before 2.5.6 it does not tell what several numbers per voxel mean in a NRRD file."""
+    known = sitk.ImageFileReader.HasMetaDataKey
+    monkeypatch.setattr(
+        sitk.ImageFileReader, "HasMetaDataKey", lambda reader, key: "kinds" not in key and known(reader, key)
+    )
+    frames = [Scan(np.full((2, 3, 4), n, np.float32)) for n in range(3)]
+    assert [s.voxels.max() for s in files.read(files.write(frames, tmp_path / "a.seq.nrrd"))] == [0, 1, 2]
