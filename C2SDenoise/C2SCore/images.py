@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import locale
 import math
 import mmap
@@ -84,22 +85,28 @@ def open_image(path: Path) -> sitk.ImageFileReader:
     return reader
 
 
-def _check_pixels(reader: sitk.ImageFileReader, path: Path) -> None:
-    """Raises `UserError` where the last element of a DICOM file is pixel data too short for the image: GDCM would fill
-    up with whatever was in memory. Source of the layout: DICOM PS3.5 section 7.1, little endian; what is compressed has
-    no length and is passed over.
+def _check_pixels(image: sitk.Image | sitk.ImageFileReader, path: Path) -> None:
+    """Raises `UserError` where the pixels of a DICOM file are too few for the image, or cut short.
+
+    GDCM fills up the former with whatever was in memory, before SimpleITK 2.5.4 the latter with zeros. Source of the
+    layout: DICOM PS3.5, little endian, sections 7.1 (element) and A.4 (compressed pixels, in fragments).
     """
-    bits = reader.GetMetaData("0028|0100") if reader.HasMetaDataKey("0028|0100") else ""
-    needed = math.prod(reader.GetSize()) * int(bits) // 8 if bits.strip().isdigit() else 0
+    bits = image.GetMetaData("0028|0100") if image.HasMetaDataKey("0028|0100") else ""
+    needed = math.prod(image.GetSize()) * int(bits) // 8 if bits.strip().isdigit() else 0
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         for found in re.finditer(_PIXEL_DATA, content, re.DOTALL):
-            length = int.from_bytes(found[1], "little")
-            if length >= needed:
-                return
-            if found.end() + length == len(content):
+            length, end = int.from_bytes(found[1], "little"), found.end()
+            if length == 2**32 - 1:  # not told: compressed
+                while content[end : end + 4] == b"\xfe\xff\x00\xe0":
+                    end += 8 + int.from_bytes(content[end + 4 : end + 8], "little")
+            elif length - needed in (0, 1):  # of an even number of bytes
+                end += length
+            elif length < needed and end + length == len(content):
                 raise UserError(
                     f"{path} holds {length} bytes of pixels; {needed} are needed for its size. Export or copy it again."
                 )
+            if end > len(content):
+                raise _incomplete(path)
 
 
 def read_image(path: Path) -> list[Scan]:
@@ -140,9 +147,15 @@ def read_image(path: Path) -> list[Scan]:
 def dicom_image(path: Path) -> sitk.Image:
     """A DICOM file with its pixels; raises `UserError` where they cannot be read."""
     try:
-        return sitk.ReadImage(str(path), imageIO=DICOM_IO)
+        image = sitk.ReadImage(str(path), imageIO=DICOM_IO)
     except RuntimeError as error:
-        raise UserError(f"{path} cannot be read; it must be a complete DICOM image. Export it again.") from error
+        raise _incomplete(path) from error
+    _check_pixels(image, path)
+    return image
+
+
+def _incomplete(path: Path) -> UserError:
+    return UserError(f"{path} cannot be read; it must be a complete DICOM image. Export it again.")
 
 
 def _voxels(reader: sitk.ImageFileReader, path: Path) -> np.ndarray:

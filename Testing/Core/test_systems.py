@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from dicomfiles import write_slice
 
 from C2SCore import adapting, batch, batchrecord, commands, files, images, model, training, writing
 from C2SCore.errors import UserError, out_of_memory
@@ -174,3 +175,16 @@ def test_a_sequence_of_slicer_is_known_to_an_older_simpleitk(monkeypatch, tmp_pa
     )
     frames = [Scan(np.full((2, 3, 4), n, np.float32)) for n in range(3)]
     assert [s.voxels.max() for s in files.read(files.write(frames, tmp_path / "a.seq.nrrd"))] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("compress", [False, True])
+def test_dicom_that_is_cut_short_is_refused_with_an_older_simpleitk(compress, monkeypatch, tmp_path):
+    """Before 2.5.4 it fills the missing part with zeros."""
+    path = tmp_path / "a.dcm"
+    write_slice(path, np.arange(48).reshape(6, 8), (0, 0, 0), 1, compress=compress)
+    image = images.dicom_image(path)
+    monkeypatch.setattr(sitk, "ReadImage", lambda *how, **more: image)
+    assert images.dicom_image(path) is image
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(UserError, match="must be a complete DICOM image"):
+        images.dicom_image(path)
