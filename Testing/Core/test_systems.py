@@ -149,7 +149,7 @@ def test_files_that_windows_does_not_let_go_cost_no_adaptation(monkeypatch, tmp_
         rmdir(path, **how)
 
     monkeypatch.setattr(training, "train", lambda cases, recipe, out, **more: out)
-    monkeypatch.setattr(model, "load", lambda path: "adapted")
+    monkeypatch.setattr(adapting, "load", lambda path: "adapted")
     monkeypatch.setattr(os, "rmdir", refuse)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     source = types.SimpleNamespace(
