@@ -19,7 +19,7 @@ import pytest
 import SimpleITK as sitk
 from dicomfiles import write_slice
 
-from C2SCore import adapting, batch, batchrecord, commands, files, images, model, training, writing
+from C2SCore import adapting, batch, batchrecord, commands, files, images, training, writing
 from C2SCore.errors import UserError, out_of_memory
 from C2SCore.jobfiles import folded
 from C2SCore.scan import Scan
