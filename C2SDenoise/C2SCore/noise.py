@@ -24,6 +24,7 @@ FEWEST_SQUARES = 200  # that lie in the foreground: with fewer, those around eve
 PAIR_SLICES = 12  # at most, in which two frames are compared
 DARK_SLICES = 12  # in which dark tissue is looked for
 DARK = 3.0  # of sigma: mean over 5 x 5 pixels, above which hardly any value of Gaussian noise is negative
+FEWEST_PAIRS = 100  # of pixels, for a correlation
 FEWEST_NEGATIVE = 12  # values that would be expected
 CLIPPED = 0.3  # share of them that may be 0
 NOISY = 0.1  # of the largest noise power, down to which a frequency still has noise
@@ -76,14 +77,12 @@ class HighPassed:
     def slice_correlation(self, mask: np.ndarray) -> float:
         """Correlation of neighbouring slices' noise, -1 to 1: above some 0.2 they were interpolated."""
         both = mask[1:] & mask[:-1]
-        if both.sum() < 100:
+        if both.sum() < FEWEST_PAIRS:
             return 0.0
         # Edges of anatomy go through several slices; in the flatter half of the tissue it is noise that decides.
         local = self.local[1:] + self.local[:-1]
         keep = both & (local <= np.median(local[both]))
-        a, b = self.filtered[1:][keep], self.filtered[:-1][keep]
-        deviations = (max(float(np.sqrt(np.mean(np.square(v)))), 1e-30) for v in (a, b))
-        return float(np.mean(a * b)) / math.prod(deviations)
+        return _correlation(self.filtered[1:][keep], self.filtered[:-1][keep])
 
 
 def _apply(slices: np.ndarray, gains: Sequence[np.ndarray]) -> np.ndarray:
@@ -105,6 +104,30 @@ def estimate_sigma(volume: np.ndarray, mask: np.ndarray | None = None) -> float:
         return 0.0
     rows = thickest(mask)
     return HighPassed(volume[rows], mask[rows], estimate_spectrum(volume, mask)).sigma()
+
+
+def shared_noise(volume: np.ndarray, other: np.ndarray) -> float:
+    """Correlation, -1 to 1, of what looks like noise in the flatter tissue of two volumes (K, J, I) on one grid.
+
+    Above some 0.5 it is the same noise, as where one was computed from the other; the less noise there is, the less of
+    that shows. Contrasts of their own reach 0.2; the finest anatomy of two images of one kind may reach 0.7.
+    """
+    mask = foreground(volume)
+    rows = thickest(mask)
+    tissue = mask[rows]
+    if tissue.sum() < FEWEST_PAIRS:
+        return 0.0
+    first = HighPassed(volume[rows], tissue, estimate_spectrum(volume, mask))
+    second = first.of(other[rows])
+    local = first.local / (np.median(first.local[tissue]) or 1) + second.local / (np.median(second.local[tissue]) or 1)
+    keep = tissue & (local <= np.median(local[tissue]))
+    return _correlation(first.filtered[keep], second.filtered[keep])
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Of two high-passed samples, whose means are 0."""
+    deviations = (max(float(np.sqrt(np.mean(np.square(v)))), 1e-30) for v in (a, b))
+    return float(np.mean(a * b)) / math.prod(deviations)
 
 
 def _high_pass(shape: Sequence[int], spectrum: Spectrum) -> tuple[np.ndarray, np.ndarray]:

@@ -12,9 +12,11 @@ from C2SCore.errors import Cancelled, UserError
 from C2SCore.events import Log, Message, Progress
 from C2SCore.measuring import Cache
 from C2SCore.modellevels import ModelLevels
+from C2SCore.noise import shared_noise
 from C2SCore.patches import Case
 
 LISTED = 5  # errors that are told at once
+SHARED = 0.5  # correlation of a contrast's noise with the scan's, from which it seems to be the same
 
 
 def prepare(
@@ -41,6 +43,7 @@ def prepare(
             _check_contrasts(case)
             case.prepare(config.noise.spectrum, config.noise.known, cache, refine)
             usable.append(case)
+            _tell_shared_noise(case, emit)
         except UserError as error:
             if case.optional:
                 emit(Log(f"Left out: {error}"))
@@ -60,6 +63,19 @@ def _check_contrasts(case: Case) -> None:
             f"A contrast beside {case.name} is that scan itself, whose noise the model would learn to copy; it must be "
             "an image of its own. Give another, or none."
         )
+
+
+def _tell_shared_noise(case: Case, emit: Callable[[Message], None]) -> None:
+    for number, other in enumerate(case.auxiliary, 1):
+        found = shared_noise(np.asarray(case.target, np.float32), np.asarray(other, np.float32))
+        if abs(found) > SHARED:
+            emit(
+                Log(
+                    f"What looks like noise in {case.name} is nearly the same in its further contrast {number} "
+                    f"(correlation {found:.2f}). If one was computed from the other, the model learns to keep the "
+                    "noise: then leave that contrast out."
+                )
+            )
 
 
 def listed(problems: Sequence[str]) -> str:

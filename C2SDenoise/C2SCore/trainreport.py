@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 SLICES = 3  # held-back slices that are shown
 BM3D_SECONDS = 60.0  # for its share of the noise left; on a processor it takes seconds for a patch
 CURVE = (420, 180)  # pixels: width and height
+IMPOSSIBLE = -0.1  # of the noise left: below chance, so the estimate does not hold
 MARGIN, ERRORS = 0.05, 3  # share (0.2 dB) and standard errors, of patches that overlap, below which none is better
 
 
@@ -162,9 +163,12 @@ def _numbers(own: _Contender, rival: _Contender | None, held: bool, before: bool
     if held and before:
         where = "on slices held back, which the model that it began with may have learnt from"
     left = f"It leaves {_percent(own.left)} of the noise variance in tissue, {where}"
+    if rival is not None:
+        numbers |= {"score_compared": rival.score, "compared": rival.name}
+    if own.score < IMPOSSIBLE:
+        return numbers | {"sentence": _UNTOLD}
     if rival is None:
         return numbers | {"sentence": f"{left}."}
-    numbers |= {"score_compared": rival.score, "compared": rival.name}
     difference = own.left - rival.left  # on the same patches, with the same probes
     unsure = max(MARGIN * abs(rival.score), ERRORS * float(difference.std()) / np.sqrt(len(difference)))
     verdict = "there is no clear difference."
@@ -174,6 +178,13 @@ def _numbers(own: _Contender, rival: _Contender | None, held: bool, before: bool
         verdict = "the new model is not better. Train longer, or with more scans, or start from that model."
     theirs = f"the model {rival.name} leaves {_percent(rival.left)}"
     return numbers | {"sentence": f"{left}; {theirs}. On these scans {verdict}"}
+
+
+_UNTOLD = (
+    "What it leaves of the noise cannot be told: the estimate is far below nothing, as where a further contrast shares "
+    "the scan's noise (was one computed from the other?), or where the noise level is far too high. Look at what it "
+    "removes before you use it."
+)
 
 
 def _page(

@@ -120,3 +120,13 @@ def test_the_unit_of_the_scan_does_not_matter(unit: float) -> None:
     assert estimate_sigma(scaled) == pytest.approx(unit * estimate_sigma(volume), rel=1e-5)
     found = [HighPassed(v, mask, white_spectrum()).slice_correlation(mask) for v in (volume, scaled)]
     assert found[1] == pytest.approx(found[0], abs=1e-4)
+
+
+@pytest.mark.parametrize("rician", [False, True])
+def test_noise_that_two_images_share_is_told_from_noise_of_their_own(rician: bool) -> None:
+    scan, repeated = _noisy(8.0, 0, rician), _noisy(8.0, 1, rician)
+    darker = 40 - 0.2 * scan  # as a map that was computed from it
+    assert abs(noise.shared_noise(scan, repeated)) < 0.2
+    assert noise.shared_noise(scan, scan * 3) > 0.99 and noise.shared_noise(scan, darker) < -0.99
+    assert 0.4 < noise.shared_noise(scan, (scan + repeated) / 2) < 0.9
+    assert noise.shared_noise(np.zeros_like(scan), scan) == noise.shared_noise(scan, np.zeros_like(scan)) == 0

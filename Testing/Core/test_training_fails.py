@@ -14,7 +14,7 @@ from trainings import LONGER, TINY, noisy_disk, one_scan, train, weights
 
 from C2SCore import model, runlock, state, stepping, training
 from C2SCore.errors import UserError
-from C2SCore.events import Log
+from C2SCore.events import Log, Message
 from C2SCore.patches import Case
 from C2SCore.runfolder import LOCK, run_folder
 
@@ -175,3 +175,15 @@ def test_all_bad_scans_are_named_at_once_and_optional_ones_left_out(tmp_path: Pa
     assert model.load(out).card.trained_on == ("good",)
     with pytest.raises(UserError, match="any of the scans"):
         train(cases[1:], TINY, tmp_path / "n.safetensors")
+
+
+def test_a_contrast_with_the_noise_of_the_scan_is_told(tmp_path: Path) -> None:
+    computed, acquired = 2000 - noisy_disk(), noisy_disk(1)
+    heard: list[str] = []
+    for name, contrast in (("computed", computed), ("acquired", acquired)):
+        messages: list[Message] = []
+        case = Case("scan", noisy_disk(), auxiliary=[contrast])
+        train([case], TINY.replace(steps=1), tmp_path / f"{name}.safetensors", emit=messages.append)
+        heard += [f"{name}: {message.text}" for message in messages if isinstance(message, Log)]
+    told = [text for text in heard if "learns to keep the noise" in text]
+    assert len(told) == 1 and told[0].startswith("computed: What looks like noise in scan is nearly the same")

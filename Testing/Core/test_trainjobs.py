@@ -201,6 +201,15 @@ def test_a_model_is_called_better_only_by_a_clear_margin(gain, says):
     assert "no clear difference" in trainreport._numbers(own, rival, True)["sentence"]
 
 
+def test_a_model_of_which_less_than_no_noise_seems_to_be_left_is_not_called_better():
+    """As one that copies the noise, which a further contrast shares."""
+    own, rival = (trainreport._Contender(name, np.full(32, left)) for name, left in (("new", -0.2), ("old", 0.3)))
+    own.checks = [{"snr_gain_db": 1.0}]
+    for numbers in (trainreport._numbers(own, other, True) for other in (rival, None)):
+        assert "cannot be told" in numbers["sentence"] and "better" not in numbers["sentence"]
+        assert numbers["score"] == pytest.approx(-0.2)
+
+
 def test_the_score_of_a_model_begun_with_one_that_knew_the_scans_says_so(tmp_path):
     recipe = TrainConfig(steps=2, patch=32)
 
