@@ -16,13 +16,16 @@ from C2SCore.errors import UserError
 
 META, NRRD = (".mha", ".mhd"), (".nrrd", ".nhdr")
 _LONGEST = 1 << 20  # bytes of a header
-_FILES = ("elementdatafile", "data file", "datafile")  # what names the files of the voxels
+_NUMBER = re.compile(r"%\d*[du]")  # stands for that of a file
+_UNSAFE = re.compile(r"%[^%a-zA-Z]*[hlLqjzt]*[sn]")  # for it the C library looks in memory: SimpleITK crashes
 _ZLIB_OR_GZIP = zlib.MAX_WBITS + 32
 
 
 @dataclass(frozen=True)
 class _Header:
-    """`fields` by their names in lower case; `files` that hold the voxels, none where they follow at byte `end`."""
+    """`fields` by their names in lower case, without spaces; `files` that hold the voxels, none where they follow at
+    byte `end`.
+    """
 
     fields: dict[str, str]
     files: list[Path]
@@ -37,6 +40,11 @@ def data_files(path: Path) -> list[Path]:
 def check(path: Path) -> None:
     """Raises `UserError` where a data file is missing, or compressed voxels are damaged."""
     header = _read(path)
+    if _UNSAFE.search(named := header.fields.get("elementdatafile", "")):
+        raise UserError(
+            f"{path} has its voxels in {named}; in that name % may only stand for a number, as in slice%03d.raw. "
+            "Rename that file, and change its name in the header."
+        )
     needed = _needed(header) if header.files and path.suffix.lower() in META else len(header.files)
     if len(header.files) < needed:
         raise UserError(f"{path} names {len(header.files)} files of voxels; it must name {needed}. Copy it again.")
@@ -47,21 +55,21 @@ def check(path: Path) -> None:
                 "Copy that file, too."
             )
     fields = {name: value.lower() for name, value in header.fields.items()}
-    zipped = fields.get("encoding") in ("gzip", "gz") and fields.get("line skip", "0") == "0"
+    zipped = fields.get("encoding") in ("gzip", "gz") and fields.get("lineskip", "0") == "0"
     if zipped or fields.get("compresseddata") == "true":
         for file, start in [(file, 0) for file in header.files[:needed]] or [(path, header.end)]:
             _check_unpacks(file, start)
 
 
 def _needed(header: _Header) -> int:
-    """How many files a MetaImage header must name: one for each slice, or for so many dimensions as `LIST` says."""
+    """How many files a MetaImage header must name: one for each slice, or for so many dimensions as `LIST 2D` says."""
     word, *dimensions = header.fields["elementdatafile"].split()
-    listed = word.upper() == "LIST"
+    listed = word.startswith("LIST")
     if len(header.files) == 1 and not listed:
         return 1
     try:
         size = [int(n) for n in header.fields["dimsize"].split()]
-        return math.prod(size[int(dimensions[0]) if listed and dimensions else len(size) - 1 :])
+        return math.prod(size[int(dimensions[0].rstrip("D")) if listed and dimensions else len(size) - 1 :])
     except (KeyError, ValueError):  # SimpleITK says what is wrong
         return len(header.files)
 
@@ -80,8 +88,10 @@ def _check_unpacks(path: Path, start: int) -> None:
 
 
 def _read(path: Path) -> _Header:
-    """Source: the MetaIO and NRRD file formats; lines are `Key = value` and `key: value`."""
-    mark, ends = ("=", _FILES) if path.suffix.lower() in META else (":", [""])
+    """Source: the MetaIO and NRRD file formats; lines are `Key = value`, and `field: value` or `own key:=value`."""
+    mark, names_files, last = ("=", "elementdatafile", "elementdatafile")
+    if path.suffix.lower() in NRRD:
+        mark, names_files, last = (":", "datafile", "")
     fields: dict[str, str] = {}
     told, listed, rest = "", False, b""
     with open(path, "rb") as file:
@@ -89,10 +99,12 @@ def _read(path: Path) -> _Header:
             if file.tell() > _LONGEST:  # no header
                 return _Header({}, [], 0)
             name, _, value = _text(line).partition(mark)
-            fields[name := name.strip().lower()] = value = value.strip()
-            if name in _FILES:
-                told, listed = value, value.upper().startswith("LIST")
-            if name in ends or listed:
+            if mark == ":" and value.startswith("="):  # anything that somebody wanted to keep
+                continue
+            fields[name := "".join(name.lower().split())] = value = value.strip()
+            if name == names_files:
+                told, listed = value, value.startswith("LIST")
+            if name == last or listed:
                 break
         end = file.tell()
         if listed:
@@ -108,10 +120,14 @@ def _text(line: bytes) -> str:
 def _numbered(told: str, fields: dict[str, str]) -> list[str]:
     """`slice%03d.raw 1 20 1` as the names of 20 files; first, last and step may be left off."""
     pattern, *numbers = told.split() or [""]
-    usual = ["1", *fields.get("dimsize", "1").split()[-1:], "1"]
-    first, last, step = [*numbers, *usual[len(numbers) :]][:3]
-    try:
-        pattern = re.sub(r"(%\d*)u", r"\1d", pattern)
-        return [pattern % n for n in range(int(first), int(last) + 1, int(step))]
-    except (TypeError, ValueError):  # the name of one file
+    place = _NUMBER.search(pattern)
+    if place is None:  # one file; other characters may follow a %, as in `T1%20scan.raw`
         return [told]
+    usual = ["1", *fields.get("dimsize", "1").split()[-1:], "1"]
+    try:
+        first, last, step = map(int, [*numbers, *usual[len(numbers) :]][:3])
+        count = range(first, last + (1 if step > 0 else -1), step)
+    except ValueError:  # SimpleITK says what is wrong
+        return [told]
+    number = place[0][:-1] + "d"
+    return [pattern[: place.start()] + number % n + pattern[place.end() :] for n in count]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -13,6 +15,7 @@ from C2SCore.scan import to_image
 
 SHAPE = (4, 32, 32)
 SLICES = "ObjectType = Image\nNDims = 3\nDimSize = 32 32 4\nElementType = MET_SHORT\nElementDataFile = "
+NRRD = "NRRD0004\ntype: short\ndimension: 3\nsizes: 32 32 4\nendian: little\n"
 
 
 @pytest.fixture
@@ -48,7 +51,7 @@ def test_slices_in_files_of_their_own_are_read(named, slices, tmp_path):
     assert np.array_equal(files.read_one(path).voxels, slices)
 
 
-@pytest.mark.parametrize("named", ["LIST\n0.raw\n1.raw\n2.raw\n", "%d.raw 0 2 1"])
+@pytest.mark.parametrize("named", ["LIST\n0.raw\n1.raw\n2.raw\n", "LIST 2D\n0.raw\n1.raw\n2.raw\n", "%d.raw 0 2 1"])
 def test_a_list_of_fewer_files_than_slices_is_refused(named, slices, tmp_path):
     (path := tmp_path / "a.mhd").write_text(SLICES + named)
     with pytest.raises(UserError, match="names 3 files of voxels; it must name 4"):
@@ -64,6 +67,40 @@ def test_a_data_file_that_is_missing_is_named(slices, tmp_path):
     headers.data_files(path)[0].unlink()
     with pytest.raises(UserError, match="which is not there"):
         files.read(path)
+
+
+@pytest.mark.parametrize("name", ["T1%20scan.raw", "50%raw.raw", "list of slices.raw"])
+def test_data_files_of_odd_names_are_found(name, slices, tmp_path):
+    (tmp_path / name).write_bytes(slices.tobytes())
+    (path := tmp_path / "a.nhdr").write_text(f"{NRRD}encoding: raw\ndata file: {name}\n\n")
+    assert np.array_equal(files.read_one(path).voxels, slices)
+    assert headers.data_files(path) == [tmp_path / name]
+
+
+def test_a_name_that_would_crash_simpleitk_is_refused(slices, tmp_path):
+    (tmp_path / "T1%20scan.raw").write_bytes(slices.tobytes())
+    (path := tmp_path / "a.mhd").write_text(f"{SLICES}T1%20scan.raw\n")
+    with pytest.raises(UserError, match="% may only stand for a number"):
+        files.read(path)
+
+
+def test_slices_that_are_counted_down_are_all_found(slices, tmp_path):
+    (path := tmp_path / "a.nhdr").write_text(f"{NRRD}encoding: raw\ndata file: %d.raw 3 0 -1\n\n")
+    assert headers.data_files(path) == [tmp_path / f"{n}.raw" for n in (3, 2, 1, 0)]
+    assert np.array_equal(files.read_one(path).voxels, slices[::-1])
+
+
+def test_what_somebody_kept_in_a_nrrd_header_names_no_data_file(slices, tmp_path):
+    own = "data file:=scanner/17.dat\nencoding:=gzip\n"
+    (path := tmp_path / "a.nrrd").write_bytes(f"{NRRD}encoding: raw\n{own}\n".encode() + slices.tobytes())
+    assert np.array_equal(files.read_one(path).voxels, slices)
+
+
+@pytest.mark.parametrize("skip", ["line skip", "lineskip"])
+def test_compressed_voxels_behind_a_line_are_read(skip, slices, tmp_path):
+    (tmp_path / "a.raw.gz").write_bytes(b"a line\n" + gzip.compress(slices.tobytes()))
+    (path := tmp_path / "a.nhdr").write_text(f"{NRRD}encoding: gzip\n{skip}: 1\ndata file: a.raw.gz\n\n")
+    assert np.array_equal(files.read_one(path).voxels, slices)
 
 
 def test_no_address_and_no_old_error_stands_in_the_reason(tmp_path):
