@@ -18,6 +18,7 @@ META, NRRD = (".mha", ".mhd"), (".nrrd", ".nhdr")
 _LONGEST = 1 << 20  # bytes of a header
 _NUMBER = re.compile(r"%\d*[du]")  # stands for that of a file
 _UNSAFE = re.compile(r"%[^%a-zA-Z]*[hlLqjzt]*[sn]")  # for it the C library looks in memory: SimpleITK crashes
+_CHUNK = 1 << 14  # compressed bytes at a time: empty space unpacks to a thousand times as many
 _ZLIB_OR_GZIP = zlib.MAX_WBITS + 32
 
 
@@ -79,7 +80,7 @@ def _check_unpacks(path: Path, start: int) -> None:
     with open(path, "rb") as file:
         file.seek(start)
         try:
-            while not unpacking.eof and (chunk := file.read(1 << 20)):
+            while not unpacking.eof and (chunk := file.read(_CHUNK)):
                 unpacking.decompress(chunk)
         except zlib.error as error:
             raise UserError(f"{path} is damaged ({error}); it must be a complete image. Copy it again.") from error

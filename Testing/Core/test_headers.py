@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -101,6 +102,16 @@ def test_compressed_voxels_behind_a_line_are_read(skip, slices, tmp_path):
     (tmp_path / "a.raw.gz").write_bytes(b"a line\n" + gzip.compress(slices.tobytes()))
     (path := tmp_path / "a.nhdr").write_text(f"{NRRD}encoding: gzip\n{skip}: 1\ndata file: a.raw.gz\n\n")
     assert np.array_equal(files.read_one(path).voxels, slices)
+
+
+def test_empty_space_is_unpacked_part_by_part(tmp_path):
+    size = 1 << 27
+    (path := tmp_path / "a.nrrd").write_bytes(f"{NRRD}encoding: gzip\n\n".encode() + gzip.compress(bytes(size)))
+    tracemalloc.start()
+    headers.check(path)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < size / 2
 
 
 def test_no_address_and_no_old_error_stands_in_the_reason(tmp_path):
