@@ -26,7 +26,8 @@ READABLE = (*NIFTI, ".nrrd", ".nhdr", ".mha", ".mhd")
 WRITABLE = (*NIFTI, ".nrrd", ".mha")
 DICOM_IO = "GDCMImageIO"  # named, as SimpleITK by itself finds it for files with the DICOM mark alone
 _SHEAR = 1e-4  # cosine between axes, from which they are not at right angles
-_PIXEL_DATA = rb"\xe0\x7f\x10\0(?:O[BW]\0\0)?(.{4})"  # (7FE0,0010) and its length, explicit or implicit VR
+# (7FE0,0010) and its length, explicit or implicit VR
+_PIXEL_DATA = re.compile(rb"\xe0\x7f\x10\0(?:O[BW]\0\0)?(.{4})", re.DOTALL)
 _PLACES = "axis 0 index values"  # where the frames of a list lie, as Slicer writes it for sequences
 
 if sys.platform == "win32":
@@ -80,8 +81,6 @@ def open_image(path: Path) -> sitk.ImageFileReader:
             f"{path} holds {components} numbers per voxel (colours or vectors); a scan must hold one. "
             "Convert it to greyscale, or save its frames as a 4-D image."
         )
-    if suffix_of(path) not in READABLE:
-        _check_pixels(reader, path)
     return reader
 
 
@@ -94,7 +93,8 @@ def _check_pixels(image: sitk.Image | sitk.ImageFileReader, path: Path) -> None:
     bits = image.GetMetaData("0028|0100") if image.HasMetaDataKey("0028|0100") else ""
     needed = math.prod(image.GetSize()) * int(bits) // 8 if bits.strip().isdigit() else 0
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        for found in re.finditer(_PIXEL_DATA, content, re.DOTALL):
+        end = 0
+        while found := _PIXEL_DATA.search(content, end):  # several where there is an icon, too
             length, end = int.from_bytes(found[1], "little"), found.end()
             if length == 2**32 - 1:  # not told: compressed
                 while content[end : end + 4] == b"\xfe\xff\x00\xe0":
@@ -112,6 +112,8 @@ def _check_pixels(image: sitk.Image | sitk.ImageFileReader, path: Path) -> None:
 def read_image(path: Path) -> list[Scan]:
     """All frames of a 2-D, 3-D or 4-D image file; those of a 4-D NRRD may lie along a `list` axis, as in Slicer."""
     reader = open_image(path)
+    if suffix_of(path) not in READABLE:
+        _check_pixels(reader, path)
     view = _voxels(reader, path)
     if reader.GetNumberOfComponents() > 1:
         view = np.moveaxis(view, -1, 0)

@@ -10,7 +10,7 @@ import pytest
 import SimpleITK as sitk
 from dicomfiles import UID, set_class, strip_mark, write_slice
 
-from C2SCore import files
+from C2SCore import dicom, files, images
 from C2SCore.errors import UserError
 
 
@@ -171,6 +171,27 @@ def test_slices_of_too_few_pixels_or_of_no_size_are_refused(element, value, says
     for place in (tmp_path, tmp_path / "1.dcm"):
         with pytest.raises(UserError, match=says):
             files.read(place)
+
+
+def test_pixels_are_looked_at_once_and_not_for_the_order_of_slices(tmp_path, monkeypatch):
+    """A folder may lie on a slow network."""
+    for n in range(3):
+        write_slice(tmp_path / f"{n}.dcm", volume()[n], (0, 0, n), n)
+    looked: list[str] = []
+    monkeypatch.setattr(images, "_check_pixels", lambda image, path: looked.append(path.name))
+    dicom.files_in_order(tmp_path)
+    assert not looked
+    files.read(tmp_path)
+    files.read(tmp_path / "0.dcm")
+    assert looked == ["0.dcm", "1.dcm", "2.dcm", "0.dcm"]
+
+
+def test_nothing_in_whole_pixels_is_taken_for_their_beginning(tmp_path):
+    # Of compressed ones that are cut short.
+    mark = b"\xe0\x7f\x10\0OW\0\0\xff\xff\xff\xff\xfe\xff\0\xe0\xff\xff\xff\x7f"
+    values = np.frombuffer(mark + bytes(128 - len(mark)), np.int16).reshape(8, 8)
+    write_slice(tmp_path / "0.dcm", values, (0, 0, 0), 0)
+    assert np.array_equal(files.read_one(tmp_path / "0.dcm").voxels[0], values)
 
 
 @pytest.mark.parametrize("explicit", [False, True])
