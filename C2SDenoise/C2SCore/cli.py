@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from C2SCore import worker
 
         return worker.main()
-    if "" in arguments:  # taken for none, or for the folder here, it would do something else than was meant
+    if any(map(_is_empty, arguments)):
         return _failed(
             "An argument has no name or value (an empty variable?). Give one, or leave the option off.", False, 2
         )
@@ -60,6 +60,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _failed(f"The name {error.filename} is longer than the system takes. Shorten it.", options.debug, 2)
         hint = "" if options.debug else " (a fault of the program; --debug shows where)"
         return _failed(f"{told(error)}{hint}", options.debug, 1)
+
+
+def _is_empty(word: str) -> bool:
+    """Taken for none, or for the folder here, it would do something else than was meant."""
+    option, mark, value = word.partition("=")
+    return not word or (option.startswith("-") and mark == "=" and not value)
 
 
 def _failed(message: str, debug: bool, code: int) -> int:

@@ -37,6 +37,7 @@ def test_an_empty_variable_is_no_input(scan_file, tmp_path, capsys):
     for arguments in (
         ("train", "--data", "", "--out", tmp_path / "model"),  # it learnt from the folder here
         ("train", "--data", scan_file, "--out", ""),
+        ("train", "--data", scan_file, "--out", tmp_path / "model", "--initial="),
         ("noise", scan_file, "--map", ""),
         ("evaluate", "--image", scan_file, "--reference", scan_file, "--mask", ""),
     ):
