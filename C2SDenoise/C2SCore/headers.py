@@ -77,13 +77,13 @@ def _needed(header: _Header) -> int:
 
 def _check_unpacks(path: Path, start: int) -> None:
     unpacking = zlib.decompressobj(_ZLIB_OR_GZIP)
-    with open(path, "rb") as file:
-        file.seek(start)
-        try:
+    try:
+        with open(path, "rb") as file:
+            file.seek(start)
             while not unpacking.eof and (chunk := file.read(_CHUNK)):
                 unpacking.decompress(chunk)
-        except zlib.error as error:
-            raise UserError(f"{path} is damaged ({error}); it must be a complete image. Copy it again.") from error
+    except (OSError, zlib.error) as error:
+        raise UserError(f"{path} is damaged ({error}); it must be a complete image. Copy it again.") from error
     if not unpacking.eof:
         raise UserError(f"{path} is cut short; its compressed voxels must be complete. Copy it again.")
 

@@ -36,13 +36,13 @@ def resolved_scan(path: str | Path) -> str:
 def files_of(path: str | Path) -> list[Path]:
     """Every file that a scan is read from: itself, the data of a detached header, or all DICOM files of a folder."""
     file = split_part(path)[0]
-    if file.is_dir():
-        try:
+    try:
+        if file.is_dir():
             return sorted(f for f in file.iterdir() if f.is_file() and dicom.may_be_dicom(f))
-        except OSError:  # it may not be listed: reading it says so
-            return [file]
-    detached = suffix_of(file) in (*headers.META, *headers.NRRD) and file.is_file()
-    return [file, *headers.data_files(file)] if detached else [file]
+        detached = suffix_of(file) in (*headers.META, *headers.NRRD) and file.is_file()
+        return [file, *headers.data_files(file)] if detached else [file]
+    except OSError:  # it may not be listed, or not be opened: reading it says so
+        return [file]
 
 
 def check_outputs(inputs: Iterable[str | Path], outputs: Iterable[str | Path]) -> None:

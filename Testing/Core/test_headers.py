@@ -114,6 +114,20 @@ def test_empty_space_is_unpacked_part_by_part(tmp_path):
     assert most < size / 2
 
 
+def test_compressed_voxels_that_cannot_be_read_are_told(slices, tmp_path, monkeypatch):
+    (tmp_path / "a.raw.gz").write_bytes(gzip.compress(slices.tobytes()))
+    (path := tmp_path / "a.nhdr").write_text(f"{NRRD}encoding: gzip\ndata file: a.raw.gz\n\n")
+
+    def opened(name, mode):
+        if name != path:
+            raise OSError(5, "Input/output error")
+        return open(name, mode)
+
+    monkeypatch.setattr(headers, "open", opened, raising=False)
+    with pytest.raises(UserError, match=r"a\.raw\.gz is damaged .*Input/output error"):
+        files.read(path)
+
+
 def test_no_address_and_no_old_error_stands_in_the_reason(tmp_path):
     sitk.WriteImage(to_image(make_scan()), str(path := tmp_path / "a.mhd"))
     (tmp_path / "a.raw").write_bytes(b"12")

@@ -10,7 +10,7 @@ import SimpleITK as sitk
 from dicomfiles import strip_mark, write_slice
 from phantom import make_scan
 
-from C2SCore import cli, files
+from C2SCore import cli, files, headers
 from C2SCore.errors import UserError
 from C2SCore.jobfiles import check_outputs, files_of
 from C2SCore.scan import to_image
@@ -76,6 +76,17 @@ def test_so_are_data_in_several_files(named, tmp_path):
     for name in ("1.raw", "2.raw"):
         (tmp_path / name).write_bytes(b"0")
     assert [p.name for p in files_of(header)] == ["scan.mhd", "1.raw", "2.raw"]
+
+
+def test_a_header_that_cannot_be_opened_is_left_to_the_reading(tmp_path, monkeypatch):
+    """It stopped a whole batch before its first scan."""
+
+    def refused(*given):
+        raise PermissionError(13, "Permission denied")
+
+    files.write(make_scan(), path := tmp_path / "a.nrrd")
+    monkeypatch.setattr(headers, "open", refused, raising=False)
+    assert files_of(path) == [path]
 
 
 def test_images_without_the_mark_are_files_of_their_series(tmp_path):
