@@ -46,7 +46,7 @@ class Panel:
         self._worker = job.shared()
         self._worker.on_log = self.log
         self._watch = NoiseWatch(self._worker, self._measured)
-        self._volumes, self._belonging = VolumeWatch(self.update), Belonging()
+        self._volumes, self._belonging = VolumeWatch(self.update), Belonging(self._worker, self.update)
         self._evidence = evidence.Measurement(self._worker, self._evidence_measured)
         self._settled = qt.QTimer()
         self._settled.setSingleShot(True)
@@ -82,6 +82,7 @@ class Panel:
     def _stop_all(self) -> None:
         self._settled.stop()
         self._volumes.stop()
+        self._belonging.stop()
         self._watch.stop()
         self._evidence.stop()
         if self.run is not None and not self.run.finished:
@@ -100,6 +101,7 @@ class Panel:
                 self._on_detail(parameters.detail)
         else:
             self._volumes.stop()
+            self._belonging.stop()
 
     def parameters_changed(self) -> None:
         self.update()

@@ -8,7 +8,7 @@ import vtk
 from scenes import add_volume, apply, open_panel, phantom, settle
 from test_denoise_scene import reopen, series, voxels
 
-from C2SSlicer import sequences
+from C2SSlicer import handover, sequences
 
 
 def test_another_frame_beside_the_result_is_said_and_its_noise_measured(bench, tmp_path):
@@ -64,6 +64,26 @@ def test_a_source_that_was_changed_is_said(bench, tmp_path):
     settle(bench, widget)
     assert np.allclose(voxels(widget._parameterNode.resultVolume), original, atol=0.01)
     assert widget._parameterNode.evidence != evidence
+
+
+def test_a_large_source_that_was_changed_is_looked_at_in_pieces(bench, monkeypatch):
+    """All voxels at once, the window would not answer meanwhile."""
+    source = add_volume("T1", phantom((6, 512, 512)))
+    widget = open_panel(bench)
+    apply(bench, widget)
+    settle(bench, widget)
+    looked, digests = [], handover.digests
+    monkeypatch.setattr(handover, "digests", lambda v: (looked.append(d) or d for d in digests(v)))
+    slicer.util.updateVolumeFromArray(source, phantom((6, 512, 512), seed=1))
+    widget.panel.update()
+    assert not looked and widget.ui.noteLabel.isHidden()
+    bench.wait_until(lambda: not widget.ui.noteLabel.isHidden())
+    assert len(looked) == 6
+    slicer.util.updateVolumeFromArray(source, phantom((6, 512, 512), seed=2))
+    widget.panel.update()
+    assert len(looked) == 6 and not widget.ui.noteLabel.isHidden()
+    settle(bench, widget)
+    assert len(looked) == 12 and not widget.ui.noteLabel.isHidden()
 
 
 def test_a_source_that_was_moved_is_said(bench):
