@@ -19,7 +19,7 @@ from C2SCore.masked import cut_away, is_masked
 from C2SCore.model import Model
 from C2SCore.modellevels import bundled
 from C2SCore.noisemap import span
-from C2SCore.scan import LARGEST, check_range
+from C2SCore.scan import LARGEST, check_voxels
 from C2SCore.volumepass import Progress, VolumePass
 from C2SCore.zeropoint import lifted, lowered, zero_point
 
@@ -231,12 +231,7 @@ def check_volume(array: np.ndarray, what: str) -> np.ndarray:
     if array.dtype.kind not in "fiu":
         raise UserError(f"{what} has voxels of type {array.dtype}; they must be real numbers. Convert it.")
     array = np.ascontiguousarray(array, dtype=np.float32)
-    low, high = float(array.min()), float(array.max())
-    if not math.isfinite(high - low):
-        raise UserError(
-            f"{what} has NaN or infinite voxels; every voxel must be a number. Replace them, for instance by 0."
-        )
-    check_range(low, high, what[0].lower() + what[1:])
+    check_voxels(array, what)
     return array
 
 

@@ -84,7 +84,10 @@ def measure_noise(job: events.NoiseJob, context: Context) -> events.Done:
     Without PyTorch, or without a default model, from the volume alone: `refined` says which.
     """
     context.progress("Measuring the noise")
+    from C2SCore.scan import check_voxels
+
     volume = _load(job.source, job.slices)
+    check_voxels(volume, "The volume")
     try:
         device = use_device("auto", context)
         from C2SCore.modelcache import load_kept

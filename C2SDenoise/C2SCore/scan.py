@@ -117,6 +117,16 @@ def check_range(low: float, high: float, name: str) -> None:
         )
 
 
+def check_voxels(voxels: np.ndarray, what: str) -> None:
+    """Raises `UserError` where voxels are no numbers to compute with; `what` begins a sentence."""
+    low, high = float(voxels.min()), float(voxels.max())
+    if not math.isfinite(high - low):
+        raise UserError(
+            f"{what} has NaN or infinite voxels; every voxel must be a number. Replace them, for instance by 0."
+        )
+    check_range(low, high, what[0].lower() + what[1:])
+
+
 def is_constant(scan: Scan) -> bool:
     """Whether every voxel is the same, as in a frame of a series whose acquisition broke off."""
     return bool(scan.voxels.min() == scan.voxels.max())

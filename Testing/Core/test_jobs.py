@@ -77,7 +77,10 @@ def test_denoise_with_a_model_kept_between_jobs(caller, scan, tmp_path):
 
 
 def test_failures_say_what_is_wrong(caller, scan, tmp_path):
+    holes = tmp_path / "holes.npy"
+    np.save(holes, np.full((4, 64, 64), np.nan, np.float32))
     for job, text in (
+        (events.NoiseJob("0", str(holes)), "The volume has NaN or infinite voxels"),
         (events.DenoiseJob("1", str(scan), "x.npy", "nobody"), "no model 'nobody'"),
         (events.NoiseJob("2", str(tmp_path / "gone.npy")), "gone.npy"),
         (events.DenoiseJob("3", str(scan), str(tmp_path / "no" / "x.npy"), device="abacus"), "abacus"),
