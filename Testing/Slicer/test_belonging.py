@@ -66,6 +66,17 @@ def test_a_source_that_was_changed_is_said(bench, tmp_path):
     assert widget._parameterNode.evidence != evidence
 
 
+def test_an_image_that_is_modified_by_itself_is_noticed(bench):
+    """As by a filter of VTK that works in place: no word of the volume that it belongs to."""
+    source = add_volume("T1")
+    widget = open_panel(bench)
+    apply(bench, widget)
+    settle(bench, widget)
+    voxels(source)[:] *= 2
+    source.GetImageData().Modified()
+    bench.wait_until(lambda: "was changed after the result" in widget.ui.noteLabel.text)
+
+
 def test_a_large_source_that_was_changed_is_looked_at_in_pieces(bench, monkeypatch):
     """All voxels at once, the window would not answer meanwhile."""
     source = add_volume("T1", phantom((6, 512, 512)))
