@@ -128,7 +128,8 @@ class Panel:
         self._show_noise_level()
         for section in (ui.inputSection, ui.modelSection, ui.noiseSection):
             section.setEnabled(not running)
-        ui.outputSelector.setEnabled(not running)
+        for widget in (ui.outputSelector, ui.keepNoiseCheckBox, ui.keepUncertaintyCheckBox):
+            widget.setEnabled(not running)
         self._update_model()
         self._update_noise(source)
         self._update_apply(source, running)

@@ -70,9 +70,11 @@ def test_cancel_at_every_stage_leaves_the_scene_as_it_was(bench):
         started = start(bench, widget)
         if stage:
             bench.wait_until(lambda s=stage, r=started: r.stage == s or r.finished)
+        kept = (widget.ui.keepNoiseCheckBox, widget.ui.keepUncertaintyCheckBox)
+        assert not any(box.enabled for box in kept)  # the run would not heed them any more
         bench.click(widget.ui.applyButton)
         bench.wait_until(lambda r=started: r.finished, 2)
-        assert started.state == "cancelled", stage
+        assert started.state == "cancelled" and all(box.enabled for box in kept), stage
         assert scalar_volumes() == names and temporary_files() == []
         assert "Cancelled" in widget.ui.statusLabel.text and widget.ui.applyButton.text == "Apply"
         assert not widget.ui.progressBar.visible
