@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,13 @@ def explanation(numbers: Mapping[str, Any]) -> str:
 def sentence(numbers: Mapping[str, Any]) -> str:
     """The verdict in one plain sentence."""
     return SENTENCES.get(str(numbers.get("verdict")), "")
+
+
+def without_reference(text: str) -> str:
+    """The numbers, as JSON, without those against a reference."""
+    numbers = json.loads(text) if text else {}
+    kept = {name: value for name, value in numbers.items() if not name.startswith(("psnr", "ssim"))}
+    return text if kept == numbers else json.dumps(kept)
 
 
 class Measurement:

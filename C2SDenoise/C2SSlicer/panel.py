@@ -390,9 +390,15 @@ class Panel:
 
     # ---- evidence
 
-    def _on_reference(self, node: Any = None) -> None:
-        if self._parameters is not None and not self._updating:
+    def _on_reference(self, node: Any) -> None:
+        """Numbers against the reference of before are not shown beside the name of another."""
+        p = self._parameters
+        if p is not None and not self._updating:
+            self._evidence.stop()
+            p.referenceVolume = node  # or the next change would bring back the one of before, which it still holds
+            self._failed, p.evidence = "", evidence.without_reference(p.evidence)
             self._settled.start()
+            self.update()
 
     def _measure_evidence(self) -> None:
         self._act(self._start_measurement)
