@@ -67,7 +67,13 @@ class Belonging:
 
     def note(self, source: Any, result: Any) -> str:
         """What to know before both are compared; empty where they belong together."""
-        if None in (source, result) or None in (source.GetImageData(), result.GetImageData()):
+        if result is None:
+            return ""
+        if source is None:
+            return (
+                f"The volume of which {result.GetName()} was made is no longer in the scene: nothing to compare with."
+            )
+        if None in (source.GetImageData(), result.GetImageData()):
             return ""
         index = volumes.facts_of(result).get("Frame", "")
         shown = sequences.shown_index(source) if index else ""

@@ -53,6 +53,7 @@ class Panel:
         self._settled.setInterval(SETTLED)
         self._settled.timeout.connect(self._measure_evidence)
         self._failed = ""
+        self._input = ""  # id of the volume that is chosen: what went wrong with another is no longer said
         self._connect()
         self.ui.setupLabel.setText(install.preflight(self._requirements))
 
@@ -121,6 +122,9 @@ class Panel:
         source, result = p.inputVolume, p.resultVolume
         running = self.run is not None and not self.run.finished
         frames = sequences.number_of_frames(source)
+        chosen = source.GetID() if source is not None else ""
+        if chosen != self._input:
+            self._input, self._failed = chosen, ""
         for widget in (ui.framesLabel, ui.framesBox):
             widget.setVisible(frames > 1)
         ui.adaptMinutesSpinBox.setEnabled(p.adapt)
@@ -138,7 +142,7 @@ class Panel:
             button.setEnabled(comparable)
         if self.comparison.shown and not comparable and not running:
             ui.sideBySideButton.setChecked(False)
-        self._update_note(p.resultSource, result)
+        self._update_note(source, p.resultSource, result)
         self._update_evidence(result)
         self._volumes.look(source, p.resultSource, result)
 
@@ -153,13 +157,14 @@ class Panel:
         else:
             button.setToolTip(_("Denoise {name}; it is not changed.").format(name=source.GetName()))
         self.ui.progressBar.setVisible(running)
+        state = self.run.state if self.run is not None and self.run.request.source == self._input else ""
         if running:
             self._show_progress(self.run)
         elif self._failed:
             self.ui.statusLabel.setText(status.failed(self._failed))
-        elif self.run is not None and self.run.state == "cancelled":
+        elif state == "cancelled":
             self.ui.statusLabel.setText(_("Cancelled. The scene is as it was."))
-        elif self.run is not None and self.run.state == "done" and self._parameters.resultVolume is not None:
+        elif state == "done" and self._parameters.resultVolume is not None:
             self.ui.statusLabel.setText(status.done(self.run))
         else:
             ready = _("Ready.") if source is not None else _("Load a volume, or choose one under Input.")
@@ -187,9 +192,13 @@ class Panel:
                 self.ui.measuredLabel.setText(_("measuring…"))
             self._watch.look(source)
 
-    def _update_note(self, source: Any, result: Any) -> None:
-        """Say so where source and result do not belong together any more: side by side, nothing else would show it."""
+    def _update_note(self, chosen: Any, source: Any, result: Any) -> None:
+        """Say so where source and result do not belong together any more, or where another volume is chosen: side by
+        side, and beside the evidence, nothing else would show it.
+        """
         note = self._belonging.note(source, result)
+        if not note and result is not None and chosen not in (None, source, result):
+            note = f"Views and evidence are those of {result.GetName()}. Apply to denoise {chosen.GetName()}."
         self.ui.noteLabel.setText(status.plain(note))
         self.ui.noteLabel.setVisible(bool(note))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import slicer
 import vtk
 from scenes import add_volume, apply, open_panel, phantom, settle
@@ -109,6 +110,50 @@ def test_a_source_that_was_moved_is_said(bench):
     assert "T1 and T1 denoised no longer lie in the same place" in note.text
     result.SetAndObserveTransformNodeID(moved.GetID())
     bench.wait_until(note.isHidden)
+
+
+def test_another_volume_that_is_chosen_is_not_taken_for_the_one_of_the_result(bench):
+    """Status, views and evidence say of what they are; what went wrong with one volume is not said of another."""
+    source, other = add_volume("T1"), add_volume("T2", phantom(seed=1))
+    empty = add_volume("Empty", np.zeros((4, 48, 40), np.float32))
+    widget = open_panel(bench)
+    label, note = widget.ui.statusLabel, widget.ui.noteLabel
+    apply(bench, widget)
+    settle(bench, widget)
+    assert label.text.startswith("Done") and note.isHidden()
+    widget.ui.inputSelector.setCurrentNode(other)
+    assert label.text == "Ready."
+    assert "Views and evidence are those of T1 denoised. Apply to denoise T2." in note.text and not note.isHidden()
+    widget.ui.inputSelector.setCurrentNode(empty)
+    settle(bench, widget)
+    apply(bench, widget, "failed")
+    assert "Every voxel" in label.text
+    widget.ui.inputSelector.setCurrentNode(source)
+    assert label.text == "Ready." and note.isHidden()
+    slicer.mrmlScene.RemoveNode(source)
+    bench.wait_until(lambda: "The volume of which T1 denoised was made is no longer in the scene" in note.text)
+
+
+def test_numbers_against_another_reference_are_not_shown(bench):
+    """As of one that lies elsewhere, which cannot be measured against."""
+    pytest.importorskip("skimage")
+    add_volume("T1")
+    clean, elsewhere = add_volume("Clean", phantom(sigma=0)), add_volume("Elsewhere")
+    elsewhere.SetOrigin(900, 900, 900)
+    widget = open_panel(bench)
+    apply(bench, widget)
+    shown, label, selector = widget.ui.evidenceLabel, widget.ui.statusLabel, widget.ui.referenceSelector
+    selector.setCurrentNode(clean)
+    settle(bench, widget)
+    assert "PSNR" in shown.text
+    selector.setCurrentNode(elsewhere)
+    assert "PSNR" not in shown.text and "Noise" in shown.text
+    settle(bench, widget)
+    assert "PSNR" not in shown.text and "Elsewhere covers 0%" in label.text
+    selector.setCurrentNode(clean)
+    assert label.text.startswith("Done")
+    settle(bench, widget)
+    assert "PSNR" in shown.text
 
 
 def test_a_source_that_is_warped_is_compared_without_an_error(bench, capfd):
