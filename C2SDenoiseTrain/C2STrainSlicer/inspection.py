@@ -10,13 +10,14 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import slicer
 
 from C2SCore import events
 from C2SCore.errors import UserError
-from C2SSlicer import handover, job
+from C2SSlicer import handover, job, sequences
 from C2SSlicer.pieces import Pieces
 from C2STrainSlicer import scans
 from C2STrainSlicer.scans import Row
@@ -83,12 +84,14 @@ class Inspection:
             self._given_up(identifier, mark)
             return
         name, path = node.GetName(), Path(self._place()) / f"{identifier}.npy"
+        series = sequences.number_of_frames(node) > 1
 
         def row(found: events.Inspected) -> Row:
             self._leave(identifier, mark)
             with contextlib.suppress(OSError):  # on Windows another program may hold it; it goes with its folder
                 path.unlink()
-            return scans.row_of(found, node=identifier, name=name)
+            row = scans.row_of(found, node=identifier, name=name)
+            return replace(row, flags=(*row.flags, "frame")) if series else row
 
         def saved() -> None:
             del self._saving[identifier]

@@ -63,6 +63,7 @@ class Row:
             "interpolated": "interpolated or filtered",
             "clean": "hardly any noise",
             "saturated": "brightest voxels cut off",
+            "frame": "only the frame of the series that is shown",  # of a volume of the scene
         }
         return self._problem_here() or ", ".join(words[flag] for flag in self.flags if flag in words)
 

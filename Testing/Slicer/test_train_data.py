@@ -6,6 +6,7 @@ from pathlib import Path
 
 import slicer
 from scenes import add_volume, phantom
+from test_denoise_scene import series
 from trainscenes import FEW, SHAPE, open_train, read_folder, sessions, start, until_end
 
 
@@ -209,3 +210,16 @@ def test_a_script_whose_scene_is_replaced_trains_on_no_other(bench, models, tmp_
     assert add_volume("Other").GetID() == identifier
     until_end(bench, training, "failed")
     assert "removed from the scene" in training.failure.message and list(tmp_path.iterdir()) == []
+
+
+def test_of_a_time_series_of_the_scene_the_shown_frame_is_read_and_said(bench):
+    """All frames of a file are trained on; of a volume that shows a series, what it shows."""
+    _sequence, _browser, proxy = series()
+    still = add_volume("p1 T1")
+    widget = open_train(bench, "one frame")
+    for node in (proxy, still):
+        tick(widget, node)
+    until_read(bench, widget)
+    notes = {row.text: row.notes for row in widget.panel.data.rows}
+    assert "only the frame of the series that is shown" in notes[proxy.GetName()]
+    assert "frame" not in notes["p1 T1"]
