@@ -160,7 +160,7 @@ class TrainPanel:
         pausable = busy and training.state in ("running", "paused")
         ui.pauseButton.setEnabled(pausable)
         ui.pauseButton.setText(_("Go on") if busy and training.state == "paused" else _("Pause"))
-        ui.stopButton.setEnabled(busy and training.state != "stopping")
+        self._show_stop(training.state if busy else "")
         ui.progressBar.setVisible(busy)
         for section in (ui.dataSection, ui.recipeSection, ui.modelSection):
             section.setEnabled(not busy)
@@ -190,8 +190,18 @@ class TrainPanel:
         if ui.pauseButton.enabled != pausable:
             ui.pauseButton.setEnabled(pausable)
         ui.pauseButton.setText(_("Go on") if training.state == "paused" else _("Pause"))
-        ui.stopButton.setEnabled(training.state != "stopping")
+        self._show_stop(training.state)
         ui.statusLabel.setText(progress_text(training))
+
+    def _show_stop(self, state: str) -> None:
+        """`state` of the training, empty: none goes on. Its report takes long where BM3D is compared."""
+        button, reporting = self.ui.stopButton, state == "reporting"
+        button.setEnabled(state not in ("", "stopping"))
+        button.setText(_("Skip report") if reporting else _("Stop"))
+        if reporting:
+            button.setToolTip(_("Use the model without a report: the training has ended."))
+        else:
+            button.setToolTip(_("End now and keep the best model so far; it can be resumed."))
 
     def _fraction(self, training: Training) -> float | None:
         """Of the scans while they are read, then of the training. None: unknown."""

@@ -30,8 +30,12 @@ def test_from_a_folder_to_a_model_in_use(bench, models, tmp_path, monkeypatch):
     widget.ui.anatomyEdit.setText("phantom")
     training = start(bench, widget)
     assert not widget.ui.startButton.enabled and widget.ui.stopButton.enabled
+    stop = widget.ui.stopButton
+    bench.wait_until(lambda: training.state == "reporting", 60)
+    assert stop.text == "Skip report" and stop.enabled and "without a report" in stop.toolTip
     until_end(bench, training)
     assert widget.ui.reportButton.enabled
+    assert stop.text == "Stop" and not stop.enabled and "End now" in stop.toolTip
     assert "from folder is ready" in widget.ui.statusLabel.text and "noise variance" in widget.ui.resultLabel.text
     card = read_card(models / "from folder.safetensors")
     assert (card.contrasts, card.anatomy, card.trained_on) == (("T1W",), "phantom", ("p1_T1W", "p2_T1W"))
