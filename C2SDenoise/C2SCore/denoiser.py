@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from C2SCore.network import SIZES, UNet, order_in_memory
 
 # Signal over noise of a slice, as the network is told it. An empty slice has less than training ever shows, and there a
-# network invents.
-LEAST_RATIO = 0.5
+# network invents; one with hardly any noise has more, and there it takes anatomy many times as strong as that noise.
+LEAST_RATIO, MOST_RATIO = 0.5, 100.0
 
 
 class Denoiser(nn.Module):
@@ -48,7 +48,7 @@ class Denoiser(nn.Module):
         if sigma_data is None:
             sigma_data = measure_sigma_data(x, sigma)
         mean_sigma = sigma.mean(dim=(1, 2, 3))
-        ratio = (sigma_data / mean_sigma).clamp(min=LEAST_RATIO)
+        ratio = (sigma_data / mean_sigma).clamp(min=LEAST_RATIO, max=MOST_RATIO)
         u = x / sigma
         if self.auxiliary_channels:
             if aux is None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from phantom import blur, noisy, phantom
 
 from C2SCore import denoiser as denoisers
 from C2SCore import network
 from C2SCore.denoiser import Denoiser, measure_sigma_data
+from C2SCore.denoising import Options, denoise
 from C2SCore.inference import SlicePass
+from C2SCore.model import load
 from C2SCore.network import SIZES, UNet, pad_to_multiple
 
 
@@ -120,3 +124,13 @@ def test_nothing_is_channels_last_on_a_mac_s_gpu(monkeypatch) -> None:
     with torch.no_grad():
         assert torch.allclose(denoiser(x, torch.ones(2)), usual, atol=1e-4)
     assert len(seen) > 20 and all(seen) and all(p.is_contiguous() for p in denoiser.parameters())
+
+
+@pytest.mark.parametrize("snr", [200, 300])
+def test_next_to_no_noise_costs_no_anatomy(snr: float) -> None:
+    """Far from what a training shows, the network would take many times more than the noise."""
+    clean = blur(phantom((4, 96, 96)), 2)
+    sigma = 800 / snr
+    scan = noisy(clean, sigma)
+    result = denoise(scan, load("default"), Options(sigma=sigma, noise="gaussian"))
+    assert np.mean((result.estimate - clean) ** 2) < 1.05 * sigma**2
