@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from C2SCore.emptyspace import MAD_TO_SIGMA
 from C2SCore.masked import cut_away
 from C2SCore.tissue import box_mean
 
@@ -29,7 +30,8 @@ def zero_point(volume: np.ndarray) -> float:
         return 0.0
     outside = cut_away(few)
     smooth = box_mean(few, 5)
-    fine = float(np.std(few - smooth))
+    rough = few - smooth
+    fine = float(np.std(rough))
     smooth = smooth[~outside]
     low, high = np.quantile(smooth, ENDS) if smooth.size else (0.0, 0.0)
     if positive:
@@ -37,12 +39,18 @@ def zero_point(volume: np.ndarray) -> float:
         anatomy = high - low > CONTRAST * fine
         raised = anatomy and _above(low, high) and low > ABOVE * fine and bottom.size > EMPTY * smooth.size
         return float(np.median(bottom)) if raised else 0.0
-    if low >= -max(SHIFTED * (high - low), fine):
+    # Beside a skull that shines, dark tissue is hardly below zero; edges are no noise.
+    noise = MAD_TO_SIGMA * float(np.median(np.abs(rough[~outside]))) if smooth.size else 0.0
+    if low >= -max(SHIFTED * (high - low), noise):
         return 0.0
     if outside.any():
         return float(low - DARKEST * (high - low))
     bottom = few.min()
-    return float(bottom if (few == bottom).mean() > CONSTANT else low)
+    if (few == bottom).mean() > CONSTANT:
+        return float(bottom)
+    # Dark tissue may be too thin for the smoothed voxels to show it, and what is left below zero is strange to a model.
+    empty = (smooth < low + noise).mean() > EMPTY
+    return float(low if empty else np.quantile(few, ENDS[0]))
 
 
 def _above(low: float, high: float) -> bool:

@@ -10,6 +10,7 @@ from C2SCore import denoising, measuring, model
 from C2SCore.denoising import Options, denoise
 from C2SCore.errors import UserError
 from C2SCore.quality import residual_checks
+from C2SCore.tissue import box_mean
 from C2SCore.zeropoint import lifted, lowered, zero_point
 
 SIGMA = 60.0
@@ -111,3 +112,16 @@ def test_a_scan_is_shifted_once(monkeypatch) -> None:
 @pytest.mark.parametrize("sigma", [10, 50])
 def test_uniform_tissue_is_no_empty_space(sigma: float) -> None:
     assert zero_point(noisy(np.full((4, 64, 64), 1000.0), sigma)) == 0
+
+
+@pytest.mark.parametrize("sigma", [10.0, 40.0])
+def test_dark_tissue_below_empty_space_is_no_less_tissue(sigma: float) -> None:
+    """Phase-sensitive inversion recovery: empty space at 0, dark tissue below it, and fat that outshines all."""
+    clean = phantom((6, 96, 96))
+    fat = np.where(np.arange(96) % 2, 2400, 0)
+    signed = np.where(clean == 700, fat, np.where(clean == 0, 0, (clean - 850) / 1.8)).astype(np.float32)
+    scan = noisy(signed, sigma)
+    assert np.std(scan - box_mean(scan, 5)) > -signed.min()  # fine anatomy, not the noise
+    zero = zero_point(scan)
+    assert signed.min() - 3 * sigma < zero < signed.min() / 2
+    assert (scan < zero).mean() < 0.02
