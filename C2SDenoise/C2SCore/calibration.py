@@ -113,7 +113,7 @@ def measure(volume: np.ndarray, given: np.ndarray | None, kind: str, passes: Sli
         # Where fine anatomy pushed the first estimate up, it would do so differently in every slice.
         levels = sigma * (relative if estimate < TRUSTED * sigma else np.ones(len(volume)))
     rayleigh = empty.sigma() if passes is not None and kind == "auto" and not magnitude else 0.0
-    far = rayleigh > FAR * sigma and noise.is_magnitude(part, empty, rayleigh)
+    far = rayleigh > FAR * sigma and noise.is_magnitude(part, empty, rayleigh) and empty.is_rough(rayleigh)
     levels = np.ascontiguousarray(levels, dtype=np.float32)
     if shape is not None:
         plane = shape.astype(np.float32)

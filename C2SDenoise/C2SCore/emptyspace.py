@@ -22,6 +22,8 @@ LOPSIDED = 0.04  # of the quartiles' distance: by how much more the upper may be
 MAD_TO_SIGMA = 1.4826  # sigma over the median absolute deviation of Gaussian noise
 RAYLEIGH_MEDIAN = 1.1774  # of sigma
 RAYLEIGH_QUARTILES = 0.906  # of sigma: their distance
+RAYLEIGH_DEVIATION = 0.655  # of sigma
+ROUGH = 0.9  # of that: what squares of white noise show, 0.98, less chance
 
 
 class EmptySpace:
@@ -80,6 +82,14 @@ class EmptySpace:
         low, high = np.quantile(values, (0.25, 0.75))
         spread = (high - low) / (RAYLEIGH_QUARTILES * sigma)
         return bool(0.7 < np.median(values) / (RAYLEIGH_MEDIAN * sigma) < 1.4 and 0.6 < spread < 1.6)
+
+    def is_rough(self, sigma: float) -> bool:
+        """Whether values differ from pixel to pixel as much as a magnitude's white noise of level sigma > 0 does. Dark
+        tissue, as fluid in a part cut out of a head, differs from place to place.
+        """
+        _, mean, mean_square = self._moments
+        within = np.sqrt(np.maximum(mean_square - np.square(mean), 0)[self._power(0.0) < EMPTY * 2 * sigma**2])
+        return within.size >= FEWEST and bool(np.median(within) > ROUGH * RAYLEIGH_DEVIATION * sigma)
 
     @cached_property
     def _moments(self) -> tuple[np.float32, np.ndarray, np.ndarray]:

@@ -75,3 +75,15 @@ def test_level_of_values_that_were_rounded(sigma: float, step: float) -> None:
     assert found.sigma() == pytest.approx(step * sigma, rel=0.02) and found.is_magnitude(step * sigma)
     both = EmptySpace(gaussian, foreground(GAUSSIAN)).sigma(magnitude=False)
     assert both == pytest.approx(step * np.hypot(sigma, 0.4), rel=0.03)  # rounding is noise, too
+
+
+def test_dark_tissue_is_not_rough() -> None:
+    """What is left away from bright tissue may be fluid, whose intensities pass for those of a magnitude's noise."""
+    air = noisy(np.zeros((4, 96, 96), np.float32), 40.0, "rician")
+    rng = np.random.default_rng(0)
+    places = np.kron(np.hypot(*rng.normal(0, 40, (2, 4, 8, 8))), np.ones((12, 12)))
+    fluid = noisy(places.astype(np.float32), 8.0, "rician")
+    for volume, rough in ((air, True), (fluid, False)):
+        space = EmptySpace(volume, np.zeros(volume.shape, dtype=bool))
+        assert space.is_magnitude(space.sigma())
+        assert space.is_rough(space.sigma()) == rough
