@@ -24,7 +24,9 @@ from C2SCore.zeropoint import lifted, zero_point
 MAX_SLICES, MIDDLE = 48, 24
 INDEPENDENT = 0.25  # correlation of neighbouring slices' noise above which they share it
 MODEST = 0.98  # of what the rounds end at: on simulated noise, 2 % too high on average
-MAPPED_SNR = 25.0  # up to which noise that seems to vary over the plane is believed: beyond, it is fine anatomy
+# Up to which noise that seems to vary over the plane, or to be stronger in tissue than in empty space, is believed:
+# beyond, it is fine anatomy.
+MAPPED_SNR = 25.0
 AGREES = (0.7, 1.04)  # level in the empty space over the one in tissue, between which the former is taken
 ALIKE = 0.03  # difference of the level in empty space and in the flattest tissue, up to which they are the same
 FAR = 1.4  # level in the empty space over the one in tissue, from which the tissue seems to have been filtered
@@ -94,7 +96,8 @@ def measure(volume: np.ndarray, given: np.ndarray | None, kind: str, passes: Sli
     if passes is not None and kind == "auto" and not magnitude:
         # Of what it has not learnt, as a phantom, the model may be wrong by far, and then so is the kind.
         seen = empty.sigma()
-        magnitude = _alike(seen, estimate) and noise.is_magnitude(part, empty, seen)
+        faint = signal > MAPPED_SNR * sigma and seen < sigma
+        magnitude = (faint or _alike(seen, estimate)) and noise.is_magnitude(part, empty, seen)
     if passes is not None and magnitude:
         shown = filled(part, np.full(len(part), sigma, dtype=np.float32), 0, True, rows)
         sigma = refine(shown, clear, sigma, shape, spectrum, True, passes)
@@ -103,9 +106,11 @@ def measure(volume: np.ndarray, given: np.ndarray | None, kind: str, passes: Sli
         sigma = refine(shown, clear, sigma, shape, spectrum, magnitude, passes)
     if passes is not None:
         # Empty space shows nothing but noise, and the stabilising transform hinges on it; but ghosts, or tissue whose
-        # noise is another, make it speak for itself alone. Where the flattest tissue says the same, both are right.
+        # noise is another, make it speak for itself alone. Where the flattest tissue says the same, both are right; and
+        # where there is little noise, what tissue shows beyond that of a magnitude's empty space is fine anatomy.
         seen = empty.sigma(magnitude) if shape is None else 0.0
-        trusted = AGREES[0] < seen / sigma < AGREES[1] or _alike(seen, estimate)
+        faint = magnitude and signal > MAPPED_SNR * sigma and noise.is_magnitude(part, empty, seen)
+        trusted = AGREES[0] < seen / sigma < AGREES[1] or _alike(seen, estimate) or (faint and seen < sigma)
         sigma = seen if trusted else MODEST * sigma
     if given is not None:
         levels = np.broadcast_to(given, (len(volume),)) if given.ndim == 0 else given

@@ -81,3 +81,13 @@ def test_level_of_a_phantom_that_is_uniform(passes, kind: str, snr: float) -> No
     found = calibration.measure(noisy(clean, 1000 / snr, kind), None, "auto", passes)
     assert found.magnitude is (kind == "rician")
     assert found.sigma == pytest.approx(1000 / snr, rel=0.03)
+
+
+@pytest.mark.parametrize("sigma", [2.0, 5.0])
+def test_fine_anatomy_is_no_noise_where_empty_space_shows_little(passes: SlicePass, sigma: float) -> None:
+    rng = np.random.default_rng(0)
+    clean = phantom((6, 128, 128))
+    clean = blur(clean + 60 * (clean > 0) * rng.standard_normal(clean.shape).astype(np.float32), 1).clip(0)
+    found = calibration.measure(noisy(clean, sigma, "rician"), None, "auto", passes)
+    assert found.magnitude
+    assert found.sigma == pytest.approx(sigma, rel=0.05)
