@@ -126,7 +126,7 @@ def import_model(path: str | Path, name: str | None = None) -> ModelEntry:
     """
     path = find_model(path)
     model = load(path)
-    name = check_name(name or path.stem)
+    name = check_name((name or path.stem).removesuffix(".safetensors"))
     target = models_folder() / f"{name}.safetensors"
     if any(entry.name.casefold() == name.casefold() for entry in list_models()):  # one file on many systems
         raise UserError(

@@ -96,7 +96,7 @@ def test_a_removed_model_leaves_no_training_that_would_overwrite_the_next_of_its
 
 
 def test_a_bundled_model_is_imported_under_another_name() -> None:
-    entry = model.import_model("default", "copy")
+    entry = model.import_model("default", "copy.safetensors")  # named as a file, which it is
     assert entry.path.read_bytes() == find_model("default").read_bytes()
 
 
