@@ -5,6 +5,7 @@ A path may name one of several scans in a file or folder after `::`, as in `pati
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -80,9 +81,11 @@ def _check_openable(path: Path) -> None:
         if not stat.S_ISREG(facts.st_mode):  # a pipe: whoever opens it may wait for ever
             raise UserError(f"{path} is a pipe or a device; a scan must be a file or a DICOM folder. Save it as one.")
         path.open("rb").close()
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise UserError(f"{path} does not exist; a scan must be a file or a DICOM folder. Check the path.") from error
     except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+            raise UserError(
+                f"{path} does not exist; a scan must be a file or a DICOM folder. Check the path."
+            ) from error
         raise UserError(
             f"{path} cannot be opened ({error.strerror or error}); a scan must be open to reading. "
             "Change its rights, or copy it to a place of your own."
