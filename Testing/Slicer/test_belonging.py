@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import slicer
@@ -9,7 +11,7 @@ import vtk
 from scenes import add_volume, apply, open_panel, phantom, settle
 from test_denoise_scene import reopen, series, voxels
 
-from C2SSlicer import handover, sequences
+from C2SSlicer import sequences
 
 
 def test_another_frame_beside_the_result_is_said_and_its_noise_measured(bench, tmp_path):
@@ -84,6 +86,7 @@ def test_a_large_source_that_was_changed_is_looked_at_in_pieces(bench, monkeypat
     widget = open_panel(bench)
     apply(bench, widget)
     settle(bench, widget)
+    handover = sys.modules["C2SSlicer.handover"]  # the present one: other tests reload it
     looked, digests = [], handover.digests
     monkeypatch.setattr(handover, "digests", lambda v: (looked.append(d) or d for d in digests(v)))
     slicer.util.updateVolumeFromArray(source, phantom((6, 512, 512), seed=1))
