@@ -1,4 +1,4 @@
-"""The text headers of MetaImage and NRRD files: where their voxels lie, in the file itself or in others beside it.
+"""What the text headers of MetaImage and NRRD files say of the voxels: the files that hold them, and their kind.
 
 SimpleITK passes over damage in compressed voxels, and leaves whatever was in memory where a MetaImage file names fewer
 files than it has slices.
@@ -16,6 +16,7 @@ from C2SCore.errors import UserError
 
 META, NRRD = (".mha", ".mhd"), (".nrrd", ".nhdr")
 _LONGEST = 1 << 20  # bytes of a header
+_PLACES = ("domain", "space", "time")  # kinds of axes along which voxels lie
 _NUMBER = re.compile(r"%\d*[du]")  # stands for that of a file
 _UNSAFE = re.compile(r"%[^%a-zA-Z]*[hlLqjzt]*[sn]")  # for it the C library looks in memory: SimpleITK crashes
 _CHUNK = 1 << 14  # compressed bytes at a time: empty space unpacks to a thousand times as many
@@ -36,6 +37,14 @@ class _Header:
 def data_files(path: Path) -> list[Path]:
     """The files besides itself that hold the voxels of a MetaImage or NRRD file, those that are there."""
     return [file for file in _read(path).files if file.is_file()]
+
+
+def kind(path: Path) -> str:
+    """What several numbers per voxel mean in a NRRD file: `list` for frames; empty where it is no such file, or its
+    header does not tell. SimpleITK tells from 2.5.6 on.
+    """
+    kinds = _read(path).fields.get("kinds", "").split() if path.suffix.lower() in NRRD else []
+    return next((word for word in kinds if word not in _PLACES), "")
 
 
 def check(path: Path) -> None:

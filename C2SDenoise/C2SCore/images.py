@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import locale
 import math
 import mmap
@@ -76,7 +75,7 @@ def open_image(path: Path) -> sitk.ImageFileReader:
     components = reader.GetNumberOfComponents()
     if "complex" in sitk.GetPixelIDValueAsString(reader.GetPixelIDValue()):
         raise UserError(f"{path} holds complex numbers; a scan must hold real ones. Save its magnitude.")
-    if components > 1 and _kind(path) != "list":
+    if components > 1 and headers.kind(path) != "list":
         raise UserError(
             f"{path} holds {components} numbers per voxel (colours or vectors); a scan must hold one. "
             "Convert it to greyscale, or save its frames as a 4-D image."
@@ -323,20 +322,6 @@ def as_type(voxels: np.ndarray, dtype: np.dtype | None) -> np.ndarray:
 def _is_sheared(scan: Scan) -> bool:
     axes = (LPS_TO_RAS @ scan.ijk_to_ras)[:3, :3] / np.asarray(scan.spacing)
     return bool(np.abs(axes.T @ axes - np.eye(3)).max() > _SHEAR)
-
-
-def _kind(path: Path) -> str:
-    """What several numbers per voxel mean in a NRRD file: `list` for frames; empty where it is no such file, or its
-    header does not tell. SimpleITK tells from 2.5.6 on.
-    """
-    if suffix_of(path) not in (".nrrd", ".nhdr"):
-        return ""
-    with open(path, "rb") as file:
-        for line in itertools.takewhile(bytes.strip, file):
-            if line.startswith(b"kinds:"):
-                kinds = line.decode("ascii", "replace").split()[1:]
-                return next((kind for kind in kinds if kind not in ("domain", "space", "time")), "")
-    return ""
 
 
 def _mark_as_list(path: Path) -> None:
