@@ -64,11 +64,11 @@ class VolumePass:
             work = self._along(axis, box) if axis else self
             for rows in work._steps("denoise", progress, cancelled, sum(counts[:axis]), sum(counts)):
                 values = work._where_it_fits(partial(work._denoised, rows, work.passes.run))
-                mean = mean.to(work.home)  # the processor, from where the GPU's memory ended
+                if work.home != self.home:  # the GPU's memory has ended: leave all of it to the network
+                    self.home, self.kept = work.home, None
+                mean = mean.to(work.home)
                 part = (mean[box].movedim(axis, 0) if axis else mean)[rows]
                 part.add_(values) if axis else part.copy_(values)
-            if work.home != self.home:
-                self.home, self.kept = work.home, None
         mean[box].div_(3)
         return result if mean.data_ptr() == result.ctypes.data else to_array(mean)
 
