@@ -78,6 +78,15 @@ def one_thread(monkeypatch):
 
 
 @pytest.fixture
+def quick(monkeypatch):
+    """Trainings of a few steps, whatever the preset."""
+    from C2SCore import config
+
+    tiny = config.TrainConfig(steps=3, minutes=0.0, patch=16, batch=2, validate_every=3, warm_up=0)
+    monkeypatch.setattr(config, "preset", lambda name: tiny)
+
+
+@pytest.fixture
 def script(monkeypatch):
     """Import a benchmark as if it were run from its own folder."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))

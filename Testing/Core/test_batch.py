@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from batches import RECORD, template
+from commandline import c2s
 from dicomfiles import set_class, write_slice
 from dying import die_on_second, prepare_nothing
 from phantom import make_scan
-from test_cli import c2s
 
 from C2SCore import batch, batchplan, files, scanjob
 from C2SCore.errors import UserError

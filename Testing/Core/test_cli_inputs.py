@@ -8,8 +8,8 @@ import sys
 
 import numpy as np
 import pytest
+from commandline import c2s
 from phantom import make_scan
-from test_cli import c2s
 
 from C2SCore import denoising, files, scanjob
 from C2SCore.scan import Scan

@@ -2,85 +2,41 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 import torch
+from denoisers import Mean, Shrink, disk, model_of, tissue
 from phantom import blur, noisy, phantom
 
-from C2SCore import inference, refining, rician, volumepass
+from C2SCore import inference, refining, rician
 from C2SCore.background import tissue_window
-from C2SCore.card import Card
 from C2SCore.denoiser import Denoiser
 from C2SCore.denoising import Options, denoise, with_detail
 from C2SCore.errors import Cancelled, UserError
 from C2SCore.inference import SlicePass
-from C2SCore.model import Model, load
+from C2SCore.model import load
 from C2SCore.noise import estimate_sigma
 from C2SCore.spectrum import white_spectrum
 from C2SCore.tensors import to_array, to_tensor
-from C2SCore.tiling import OVERLAP, blend, tile_starts, tiles
 from C2SCore.tissue import foreground
 
 
-class Identity(Denoiser):
-    """h(x) = x: whatever surrounds the network must then return its input exactly."""
-
-    def forward(self, x, sigma, aux=None, sigma_data=None):  # type: ignore[no-untyped-def]
-        return x
-
-
-class Mean(Denoiser):
-    """h = the mean of a slice and its neighbours: shows which slices reach the network."""
-
-    def forward(self, x, sigma, aux=None, sigma_data=None):  # type: ignore[no-untyped-def]
-        return x / 3 if aux is None else (x + aux[:, :1] + aux[:, 1:2]) / 3
-
-
-class Shrink(Denoiser):
-    """h = x / (1 + sigma^2): the posterior mean of unit Gaussian data, in closed form."""
-
-    def forward(self, x, sigma, aux=None, sigma_data=None):  # type: ignore[no-untyped-def]
-        s = sigma.reshape(-1, 1, 1, 1) if sigma.dim() == 1 else sigma
-        return x / (1 + s**2)
-
-
-def _model(kind: type[Denoiser] = Identity, **channels: int) -> Model:
-    names = tuple(f"contrast {n}" for n in range(channels.get("contrasts", 0)))
-    card = Card("test", auxiliary=names, neighbours=channels.get("neighbours", 0), sigma_range=(0.01, 0.3))
-    return Model(kind("small", **channels).eval().requires_grad_(False), card)
-
-
-def _scan(shape: tuple[int, int, int] = (5, 40, 48), sigma: float = 10.0, seed: int = 0) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    _, j, i = np.indices(shape)
-    clean = 100.0 * ((j - shape[1] / 2) ** 2 + (i - shape[2] / 2) ** 2 < (0.4 * min(shape[1:])) ** 2)
-    return (clean + sigma * rng.standard_normal(shape)).astype(np.float32)
-
-
-def _tissue(shape: tuple[int, int, int] = (5, 40, 48), sigma: float = 10.0, level: float = 1000.0) -> np.ndarray:
-    """Without any empty space: what is done to the background, or to where it begins, plays no part."""
-    ramp = level * (0.5 + np.indices(shape)[1] / shape[1])
-    return (ramp + sigma * np.random.default_rng(0).standard_normal(shape)).astype(np.float32)
-
-
 def test_identity_network_returns_the_input_exactly() -> None:
-    scan = _scan()
-    result = denoise(scan, _model(), Options(sigma=10.0, noise="gaussian", device="cpu"))
+    scan = disk()
+    result = denoise(scan, model_of(), Options(sigma=10.0, noise="gaussian", device="cpu"))
     assert np.array_equal(result.denoised, scan)
 
 
 def test_identity_network_returns_the_input_through_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inference, "CPU_PIXELS", 140 * 140)
-    scan = _scan((2, 300, 331))
-    result = denoise(scan, _model(), Options(sigma=10.0, noise="gaussian", device="cpu"))
+    scan = disk((2, 300, 331))
+    result = denoise(scan, model_of(), Options(sigma=10.0, noise="gaussian", device="cpu"))
     assert np.allclose(result.denoised, scan, atol=1e-4)
 
 
 def test_identity_network_through_the_stabilising_transform() -> None:
-    scan = np.abs(_scan())
-    result = denoise(scan, _model(), Options(sigma=2.0, noise="rician", device="cpu"))
+    scan = np.abs(disk())
+    result = denoise(scan, model_of(), Options(sigma=2.0, noise="rician", device="cpu"))
     # The inverse of one noisy value is no identity: it takes the bias of the magnitude out.
     expected = 2.0 * to_array(rician.restore(rician.stabilise(to_tensor(scan / 2.0))))
     assert np.allclose(result.denoised, expected, rtol=1e-4, atol=1e-3)
@@ -88,10 +44,10 @@ def test_identity_network_through_the_stabilising_transform() -> None:
 
 
 def test_the_source_is_not_touched() -> None:
-    scan = _scan()
+    scan = disk()
     before = scan.copy()
     for noise in ("gaussian", "auto"):
-        result = denoise(scan, _model(), Options(sigma=10.0, noise=noise, device="cpu"))
+        result = denoise(scan, model_of(), Options(sigma=10.0, noise=noise, device="cpu"))
         result.denoised[:] = 0
     assert np.array_equal(scan, before)
 
@@ -101,31 +57,31 @@ def test_odd_sizes_work(shape: tuple[int, int, int]) -> None:
     scan = np.random.default_rng(0).random(shape).astype(np.float32)
     if scan.size == 1:
         with pytest.raises(UserError, match="nothing to denoise"):
-            denoise(scan, _model(Denoiser), Options(sigma=0.1, device="cpu"))
+            denoise(scan, model_of(Denoiser), Options(sigma=0.1, device="cpu"))
         return
-    result = denoise(scan, _model(Denoiser), Options(sigma=0.1, noise="gaussian", device="cpu"))
+    result = denoise(scan, model_of(Denoiser), Options(sigma=0.1, noise="gaussian", device="cpu"))
     assert result.denoised.shape == shape and np.isfinite(result.denoised).all()
 
 
 def test_neighbours_are_the_slices_above_and_below() -> None:
-    scan = _tissue()
-    result = denoise(scan, _model(Mean, neighbours=1), Options(sigma=10.0, noise="gaussian", device="cpu"))
+    scan = tissue()
+    result = denoise(scan, model_of(Mean, neighbours=1), Options(sigma=10.0, noise="gaussian", device="cpu"))
     padded = np.concatenate([np.zeros_like(scan[:1]), scan, np.zeros_like(scan[:1])])
     assert np.allclose(result.denoised, (padded[:-2] + padded[1:-1] + padded[2:]) / 3, atol=1e-4)
 
 
 def test_slices_that_share_noise_do_not_help_each_other() -> None:
-    scan = _tissue((9, 64, 64))
+    scan = tissue((9, 64, 64))
     shared = (scan[1:] + scan[:-1]) / 2
-    result = denoise(shared, _model(Mean, neighbours=1), Options(sigma=7.0, noise="gaussian", device="cpu"))
+    result = denoise(shared, model_of(Mean, neighbours=1), Options(sigma=7.0, noise="gaussian", device="cpu"))
     assert np.allclose(result.denoised, shared / 3, atol=1e-4)
     assert any("share their noise" in text for text in result.warnings)
 
 
 def test_detail_is_a_straight_line_from_estimate_to_source() -> None:
-    scan = _tissue(sigma=1.0, level=100.0)
-    full = denoise(scan, _model(Shrink), Options(sigma=1.0, noise="gaussian", device="cpu"))
-    half = denoise(scan, _model(Shrink), Options(sigma=1.0, noise="gaussian", detail=0.25, device="cpu"))
+    scan = tissue(sigma=1.0, level=100.0)
+    full = denoise(scan, model_of(Shrink), Options(sigma=1.0, noise="gaussian", device="cpu"))
+    half = denoise(scan, model_of(Shrink), Options(sigma=1.0, noise="gaussian", detail=0.25, device="cpu"))
     assert np.allclose(half.estimate, full.estimate)
     # sigma_target = 0.5 sigma_d: E[x_target | x_d] = x_d (1 + 0.25) / (1 + 1) for unit Gaussian data.
     assert np.allclose(half.denoised, scan * 1.25 / 2, atol=1e-4)
@@ -133,33 +89,33 @@ def test_detail_is_a_straight_line_from_estimate_to_source() -> None:
 
 
 def test_a_map_is_taken_pixel_by_pixel() -> None:
-    scan = _tissue(sigma=1.0, level=100.0)
+    scan = tissue(sigma=1.0, level=100.0)
     sigma = np.linspace(0.5, 2.0, scan.size, dtype=np.float32).reshape(scan.shape)
-    result = denoise(scan, _model(Shrink), Options(sigma=sigma, noise="gaussian", device="cpu"))
+    result = denoise(scan, model_of(Shrink), Options(sigma=sigma, noise="gaussian", device="cpu"))
     assert np.allclose(result.denoised, scan / (1 + sigma**2), rtol=1e-5, atol=1e-5)
 
 
 def test_uncertainty_is_the_posterior_deviation() -> None:
-    scan = _scan((4, 64, 64), sigma=1.0)
-    result = denoise(scan, _model(Shrink), Options(sigma=1.0, noise="gaussian", uncertainty=True, device="cpu"))
+    scan = disk((4, 64, 64), sigma=1.0)
+    result = denoise(scan, model_of(Shrink), Options(sigma=1.0, noise="gaussian", uncertainty=True, device="cpu"))
     assert result.uncertainty is not None
     # Unit Gaussian data, sigma 1: posterior variance 1/2.
     assert np.sqrt(np.mean(result.uncertainty**2)) == pytest.approx(0.5**0.5, rel=0.05)
 
 
 def test_clean_input_is_returned_as_it_is() -> None:
-    scan = _scan((3, 128, 128), sigma=0.0)
-    result = denoise(scan, _model(Shrink), Options(device="cpu", uncertainty=True))
+    scan = disk((3, 128, 128), sigma=0.0)
+    result = denoise(scan, model_of(Shrink), Options(device="cpu", uncertainty=True))
     assert result.noise == "clean" and np.array_equal(result.denoised, scan)
     assert result.uncertainty is not None and not result.uncertainty.any()
     assert any("as it is" in text for text in result.warnings)
-    assert denoise(_scan(), _model(Shrink), Options(sigma=0.0, device="cpu")).noise == "clean"
+    assert denoise(disk(), model_of(Shrink), Options(sigma=0.0, device="cpu")).noise == "clean"
 
 
 def test_noise_outside_the_models_range_is_said() -> None:
-    result = denoise(_scan(sigma=60.0), _model(), Options(sigma=60.0, noise="gaussian", device="cpu"))
+    result = denoise(disk(sigma=60.0), model_of(), Options(sigma=60.0, noise="gaussian", device="cpu"))
     assert any("this model learnt" in text for text in result.warnings)
-    assert not denoise(_scan(), _model(), Options(sigma=10.0, noise="gaussian", device="cpu")).warnings
+    assert not denoise(disk(), model_of(), Options(sigma=10.0, noise="gaussian", device="cpu")).warnings
 
 
 def test_cancel_between_batches(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,8 +123,8 @@ def test_cancel_between_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[str, int, int]] = []
     with pytest.raises(Cancelled):
         denoise(
-            _scan(),
-            _model(),
+            disk(),
+            model_of(),
             Options(sigma=10.0, noise="gaussian", device="cpu"),
             progress=lambda *args: seen.append(args),
             cancelled=lambda: sum(stage == "denoise" for stage, _, _ in seen) == 2,
@@ -179,18 +135,18 @@ def test_cancel_between_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_model_that_needs_contrasts_takes_the_level_that_the_bundled_one_sees() -> None:
     clean, options = phantom((6, 128, 128)), Options(device="cpu", noise="gaussian")
     scan = noisy(clean, 45.0)
-    found = denoise(scan, _model(contrasts=1), options, auxiliary=[clean])
+    found = denoise(scan, model_of(contrasts=1), options, auxiliary=[clean])
     assert found.sigma == denoise(scan, load("default"), options).sigma
     assert found.sigma != pytest.approx(estimate_sigma(scan), rel=0.01)
 
 
 def test_contrasts_must_be_those_of_the_model() -> None:
-    scan = _scan()
+    scan = disk()
     with pytest.raises(UserError, match="reads 1 other contrasts"):
-        denoise(scan, _model(contrasts=1), Options(sigma=10.0, device="cpu"))
+        denoise(scan, model_of(contrasts=1), Options(sigma=10.0, device="cpu"))
     with pytest.raises(UserError, match="one grid"):
-        denoise(scan, _model(contrasts=1), Options(sigma=10.0, device="cpu"), auxiliary=[scan[1:]])
-    denoise(scan, _model(contrasts=1), Options(sigma=10.0, noise="gaussian", device="cpu"), auxiliary=[scan])
+        denoise(scan, model_of(contrasts=1), Options(sigma=10.0, device="cpu"), auxiliary=[scan[1:]])
+    denoise(scan, model_of(contrasts=1), Options(sigma=10.0, noise="gaussian", device="cpu"), auxiliary=[scan])
 
 
 @pytest.mark.parametrize(
@@ -204,82 +160,19 @@ def test_contrasts_must_be_those_of_the_model() -> None:
         (np.zeros((2, 8, 8, 3)), Options(), "has shape"),
         (np.zeros((0, 8, 8)), Options(), "has shape"),
         (np.zeros((2, 8, 8), dtype=complex), Options(), "real numbers"),
-        (_scan(), Options(sigma=-1.0), "above 0"),
-        (_scan(), Options(sigma=float("nan")), "above 0"),
-        (_scan(), Options(sigma=np.ones((2, 2, 2))), "must agree"),
-        (_scan(), Options(sigma="much"), "'auto', a number or a map"),
-        (_scan(), Options(noise="poisson"), "'gaussian' or 'rician'"),
-        (_scan(), Options(noise="rician"), "negative voxels"),
-        (_scan(), Options(detail=1.5), "from 0"),
-        (_scan(), Options(sigma=1.0, device="gpu"), "must be one of"),
+        (disk(), Options(sigma=-1.0), "above 0"),
+        (disk(), Options(sigma=float("nan")), "above 0"),
+        (disk(), Options(sigma=np.ones((2, 2, 2))), "must agree"),
+        (disk(), Options(sigma="much"), "'auto', a number or a map"),
+        (disk(), Options(noise="poisson"), "'gaussian' or 'rician'"),
+        (disk(), Options(noise="rician"), "negative voxels"),
+        (disk(), Options(detail=1.5), "from 0"),
+        (disk(), Options(sigma=1.0, device="gpu"), "must be one of"),
     ],
 )
 def test_bad_input_is_refused_with_value_rule_and_fix(volume: np.ndarray, options: Options, says: str) -> None:
     with pytest.raises(UserError, match=says):
-        denoise(volume, _model(), options)
-
-
-class Hungry(Identity):
-    """Runs out of memory above a number of pixels."""
-
-    limit = 0
-
-    def forward(self, x, sigma, aux=None, sigma_data=None):  # type: ignore[no-untyped-def]
-        if x.numel() > self.limit:
-            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
-        return x
-
-
-@pytest.mark.parametrize("limit", [3 * 160 * 160, 160 * 160, 130 * 130])
-def test_running_out_of_memory_shrinks_batches_then_tiles_and_says_so(limit: int) -> None:
-    model = _model(Hungry)
-    Hungry.limit = limit
-    scan = _scan((6, 160, 160))
-    result = denoise(scan, model, Options(sigma=10.0, noise="gaussian", device="cpu"))
-    assert np.allclose(result.denoised, scan, atol=1e-4)
-    assert any("Memory ran out" in text for text in result.warnings)
-
-
-def test_no_memory_at_all_is_an_error() -> None:
-    model = _model(Hungry)
-    Hungry.limit = 10
-    with pytest.raises(MemoryError, match="Close other programs"):
-        denoise(_scan((1, 160, 160)), model, Options(sigma=10.0, noise="gaussian", device="cpu"))
-
-
-def test_other_errors_are_not_taken_for_memory() -> None:
-    class Broken(Identity):
-        def forward(self, x, sigma, aux=None, sigma_data=None):  # type: ignore[no-untyped-def]
-            raise RuntimeError("shapes differ")
-
-    with pytest.raises(RuntimeError, match="shapes differ"):
-        denoise(_scan(), _model(Broken), Options(sigma=10.0, noise="gaussian", device="cpu"))
-
-
-@pytest.mark.parametrize(("length", "tile"), [(100, 128), (128, 128), (129, 128), (500, 160), (1000, 300)])
-def test_tiles_cover_and_overlap(length: int, tile: int) -> None:
-    starts = tile_starts(length, tile)
-    assert starts[0] == 0 and starts[-1] + tile >= length
-    assert all(0 < b - a <= tile - 2 * OVERLAP for a, b in itertools.pairwise(starts))
-
-
-def test_blend_weights_are_positive_and_sum_to_one() -> None:
-    total = torch.zeros(200, 301)
-    for rows, columns, weight in tiles(200, 301, 128):
-        assert float(weight.min()) > 0
-        total[rows, columns] += weight
-    result = blend(
-        lambda rows, columns: torch.ones(1, 1, rows.stop - rows.start, columns.stop - columns.start),
-        (1, 1, 200, 301),
-        128,
-    )
-    assert float(total.min()) > 0 and torch.allclose(result, torch.ones_like(result), atol=1e-6)
-
-
-def test_blend_has_no_seam_for_a_ramp() -> None:
-    image = torch.arange(300.0).expand(1, 1, 140, 300)
-    result = blend(lambda rows, columns: image[..., rows, columns], (1, 1, 140, 300), 128)
-    assert torch.allclose(result, image, atol=1e-3)
+        denoise(volume, model_of(), options)
 
 
 class Wiener(Denoiser):
@@ -339,9 +232,9 @@ class Bright(Denoiser):
 
 
 def test_empty_space_keeps_the_mean_of_the_source_and_tissue_its_values() -> None:
-    scan = _scan((6, 96, 96), sigma=5.0)
+    scan = disk((6, 96, 96), sigma=5.0)
     tissue = scan > 50
-    result = denoise(scan, _model(Bright), Options(sigma=5.0, noise="gaussian", device="cpu"))
+    result = denoise(scan, model_of(Bright), Options(sigma=5.0, noise="gaussian", device="cpu"))
     assert (result.estimate[tissue] == 100).all()
     assert abs(result.estimate[~tissue].mean()) < 0.15 < 0.4
 
@@ -356,9 +249,9 @@ def test_empty_slices_come_out_empty(kind: str) -> None:
 
 
 def test_frames_that_repeat_bound_the_level() -> None:
-    scan = _scan((6, 96, 96), sigma=5.0)
-    free = denoise(scan, _model(Bright), Options(device="cpu"))
-    bound = denoise(scan, _model(Bright), Options(device="cpu", sigma_limit=0.5 * free.sigma))
+    scan = disk((6, 96, 96), sigma=5.0)
+    free = denoise(scan, model_of(Bright), Options(device="cpu"))
+    bound = denoise(scan, model_of(Bright), Options(device="cpu", sigma_limit=0.5 * free.sigma))
     assert bound.sigma == pytest.approx(0.5 * free.sigma)
     assert bound.levels == pytest.approx(0.5 * free.levels, rel=1e-5)
     assert bound.numbers["sigma_bounded"] and not free.numbers["sigma_bounded"]
@@ -384,39 +277,12 @@ def test_a_low_level_that_was_given_is_believed_where_there_is_little_noise() ->
 
 
 def test_masked_space_stays_zero() -> None:
-    scan = _scan((6, 96, 96), sigma=5.0)
+    scan = disk((6, 96, 96), sigma=5.0)
     tissue = scan > 50
     masked = np.where(tissue, scan, 0).astype(np.float32)
     options = Options(sigma=5.0, noise="gaussian", device="cpu")
-    assert (denoise(masked, _model(Bright), options).estimate[~tissue] == 0).all()
-    assert (denoise(scan, _model(Bright), options).estimate[~tissue] != 0).any()
-
-
-class Slanted(Denoiser):
-    """h = the image moved down by one row: another answer for the turned image."""
-
-    def forward(self, x, sigma, aux=None, sigma_data=None):  # type: ignore[no-untyped-def]
-        return torch.roll(x, 1, -2)
-
-
-def test_second_look_at_the_turned_image_where_there_is_tissue() -> None:
-    passes, window = SlicePass(Slanted("small"), torch.device("cpu")), (slice(4, 20), slice(6, 30))
-    x = torch.randn(2, 1, 32, 40, generator=torch.Generator().manual_seed(0))
-    h = passes.run_turned(x, torch.ones(2), None, torch.ones(2), window)
-    once = torch.roll(x, 1, -2)
-    part = (..., *window)
-    # Down by one in the turned image is to the left by one in the image.
-    sideways = torch.roll(x[part], -1, -1)
-    assert torch.equal(h[part], (once[part] + sideways) / 2)
-    h[part] = once[part]
-    assert torch.equal(h, once)
-
-
-def test_slices_are_gathered_for_a_pass_as_the_processor_likes_it() -> None:
-    passes = SlicePass(Denoiser("small"), torch.device("cpu"))
-    assert [passes.slices_per_pass(n, n) for n in (64, 256, 512, 700)] == [64, 4, 1, 1]
-    passes.pixels = 2**16  # memory was short
-    assert passes.slices_per_pass(128, 128) == 4
+    assert (denoise(masked, model_of(Bright), options).estimate[~tissue] == 0).all()
+    assert (denoise(scan, model_of(Bright), options).estimate[~tissue] != 0).any()
 
 
 def test_tissue_window_holds_the_tissue_and_little_else() -> None:
@@ -458,66 +324,9 @@ def test_a_window_over_k_space_is_no_filtered_tissue() -> None:
     assert not any("empty space" in text for text in result.warnings)
 
 
-@pytest.mark.parametrize("isotropic", [False, True])
-def test_slices_that_do_not_fit_a_gpu_are_made_ready_on_the_processor(
-    isotropic: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A GPU without room, as the slices see it; the network is on the processor anyway."""
-    scan, options = np.abs(_scan()), Options(sigma=10.0, device="cpu", uncertainty=True, isotropic=isotropic)
-    expected = denoise(scan, _model(Shrink), options)
-    prepare, refused = volumepass.VolumePass.__init__, []
-
-    def on_a_gpu(self, *given):  # type: ignore[no-untyped-def]
-        prepare(self, *given)
-        self.home = torch.device("cuda")
-
-    def without_room(method):  # type: ignore[no-untyped-def]
-        def tried(*given, **more):  # type: ignore[no-untyped-def]
-            if torch.device("cuda") in (more.get("device"), getattr(given[0], "home", None)):
-                refused.append(method)
-                raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
-            return method(*given, **more)
-
-        return tried
-
-    monkeypatch.setattr(volumepass.VolumePass, "__init__", on_a_gpu)
-    monkeypatch.setattr(volumepass.VolumePass, "_sent", without_room(volumepass.VolumePass._sent))
-    monkeypatch.setattr(torch, "empty", without_room(torch.empty))
-    found = denoise(scan, _model(Shrink), options)
-    assert len(refused) == 1  # what one axis finds out, the others need not
-    assert np.array_equal(found.denoised, expected.denoised)
-    assert found.uncertainty is not None and np.array_equal(found.uncertainty, expected.uncertainty)
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
-@pytest.mark.parametrize("noise", ["gaussian", "rician"])
-@pytest.mark.parametrize("isotropic", [False, True])
-@pytest.mark.parametrize("room", [10**6, 4], ids=["with room", "whose memory ends on the way"])
-def test_a_gpu_gives_what_the_processor_gives(
-    noise: str, isotropic: bool, room: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scan = np.abs(noisy(phantom((24, 128, 128)), 60.0))
-    send, sent = volumepass.VolumePass._sent, []
-
-    def sometimes(self, array):  # type: ignore[no-untyped-def]
-        sent.append(self.home.type)
-        if self.home.type == "cuda" and len(sent) > room:
-            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
-        return send(self, array)
-
-    options = [Options(sigma=60.0, noise=noise, device=d, isotropic=isotropic) for d in ("cpu", "cuda")]
-    one = denoise(scan, load("default"), options[0])
-    monkeypatch.setattr(volumepass.VolumePass, "_sent", sometimes)
-    monkeypatch.setattr(volumepass, "LARGEST_STEP", 8)
-    other = denoise(scan, load("default"), options[1])
-    assert (one.device, other.device, sent[0]) == ("cpu", "cuda", "cuda")
-    assert ("cpu" in sent) == (room == 4)
-    assert np.abs(one.denoised - other.denoised).mean() < 0.02 * 60.0
-
-
 def test_a_model_that_learnt_nothing_does_not_measure() -> None:
     """The level is what the bundled model sees: a model's own training was told that, too."""
-    noise = denoise(_scan((4, 96, 96), sigma=10.0), _model(Denoiser), Options(device="cpu", noise="gaussian"))
+    noise = denoise(disk((4, 96, 96), sigma=10.0), model_of(Denoiser), Options(device="cpu", noise="gaussian"))
     assert noise.sigma == pytest.approx(10, rel=0.15)
 
 
@@ -527,4 +336,4 @@ def test_a_model_that_makes_nan_is_refused() -> None:
             return x * np.nan
 
     with pytest.raises(UserError, match="makes NaN"):
-        denoise(_scan(), _model(Broken), Options(sigma=10.0, noise="gaussian", device="cpu"))
+        denoise(disk(), model_of(Broken), Options(sigma=10.0, noise="gaussian", device="cpu"))

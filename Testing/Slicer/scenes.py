@@ -134,3 +134,30 @@ def voxels(node: Any) -> np.ndarray:
     import slicer
 
     return slicer.util.arrayFromVolume(node)
+
+
+def series(frames: int = 3, broken: int | None = None) -> tuple[Any, Any, Any]:
+    """A sequence, its browser and the volume that shows it; the `broken` frame is constant."""
+    import slicer
+
+    sequence = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceNode", "Series")
+    sequence.SetIndexName("time")
+    sequence.SetIndexUnit("s")
+    for number in range(frames):
+        voxels = phantom(seed=number) + 10 * number
+        volume = add_volume("frame", 0 * voxels if number == broken else voxels, OBLIQUE)
+        sequence.SetDataNodeAtValue(volume, str(2 * number))
+        slicer.mrmlScene.RemoveNode(volume)
+    browser = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSequenceBrowserNode", "Browser")
+    browser.AddSynchronizedSequenceNode(sequence)
+    proxy = browser.GetProxyNode(sequence)
+    return sequence, browser, proxy
+
+
+def reopen(path: Path) -> None:
+    """Save the scene and open it again."""
+    import slicer
+
+    assert slicer.util.saveScene(str(path))
+    slicer.mrmlScene.Clear(0)
+    slicer.util.loadScene(str(path))

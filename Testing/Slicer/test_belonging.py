@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import slicer
 import vtk
-from scenes import add_volume, apply, open_panel, phantom, settle
-from test_denoise_scene import reopen, series, voxels
+from scenes import add_volume, apply, open_panel, phantom, reopen, series, settle, voxels
 
 from C2SSlicer import sequences
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import slicer
-from scenes import add_volume, phantom
-from test_denoise_scene import series
+from scenes import add_volume, phantom, series
 from trainscenes import FEW, SHAPE, open_train, read_folder, sessions, start, until_end
 
 
